@@ -1,0 +1,37 @@
+"""tensortap: from many cameras to people's poses through a model's raw output tensors."""
+
+from tensortap._version import __version__
+from tensortap.errors import (
+    DecodeError,
+    EngineError,
+    MissingDependencyError,
+    ModelError,
+    SinkError,
+    SourceError,
+    TensortapError,
+    UsageError,
+)
+from tensortap.geometry import Letterbox
+from tensortap.skeletons import COCO_17, Skeleton
+from tensortap.types import Frame, FrameInfo, Poses, Result, StreamInfo, TensorFrame
+
+__all__ = [
+    "COCO_17",
+    "DecodeError",
+    "EngineError",
+    "Frame",
+    "FrameInfo",
+    "Letterbox",
+    "MissingDependencyError",
+    "ModelError",
+    "Poses",
+    "Result",
+    "SinkError",
+    "Skeleton",
+    "SourceError",
+    "StreamInfo",
+    "TensorFrame",
+    "TensortapError",
+    "UsageError",
+    "__version__",
+]

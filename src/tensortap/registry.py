@@ -1,0 +1,70 @@
+"""Names -> classes, loaded when they are asked for, so that a missing package answers with its install line."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+from tensortap.errors import MissingDependencyError, UsageError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where the class behind a name is found and what it needs."""
+
+    target: str
+    """`module:Class`."""
+    needs: tuple[str, ...] = ()
+    """Modules that must be importable for it."""
+    install: str = "pip install tensortap"
+    """The line that brings them."""
+
+
+DECODERS = {
+    "yolo-pose": Entry("tensortap.decode.yolo_pose:YoloPoseDecoder"),
+}
+ENGINES = {
+    "onnxruntime": Entry(
+        "tensortap.portable.engines.onnxruntime:OnnxRuntimeEngine", ("onnxruntime", "onnx"), "pip install onnxruntime onnx"
+    ),
+    "openvino": Entry("tensortap.portable.engines.openvino:OpenVinoEngine", ("openvino",), "pip install openvino"),
+}
+SINKS = {
+    "coco": Entry("tensortap.sinks.coco:CocoSink"),
+    "jsonl": Entry("tensortap.sinks.jsonl:JsonlSink"),
+    "null": Entry("tensortap.sinks.null:NullSink"),
+    "video": Entry("tensortap.sinks.video:VideoSink"),
+}
+SOURCES = {
+    "images": Entry("tensortap.portable.sources.images:ImageSource"),
+    "video": Entry("tensortap.portable.sources.video:VideoSource"),
+}
+TRACKERS = {
+    "pose": Entry("tensortap.track.pose:PoseTracker"),
+}
+
+
+def missing_modules(entry: Entry) -> list[str]:
+    """The modules that this entry needs and that are not installed; empty if it can be used."""
+    return [module for module in entry.needs if importlib.util.find_spec(module) is None]
+
+
+def load(kind: str, table: dict[str, Entry], name: str) -> Any:
+    """The class registered under a name.
+
+    Raises:
+        UsageError: nothing has this name.
+        MissingDependencyError: it needs a package that is not installed.
+    """
+    if name not in table:
+        raise UsageError(f"There is no {kind} called {name!r}. Choose one of: {', '.join(sorted(table))}.")
+    entry = table[name]
+    missing = missing_modules(entry)
+    if missing:
+        raise MissingDependencyError(
+            f"The {kind} {name!r} needs {' and '.join(missing)}, which is not installed. Try: {entry.install}"
+        )
+    module, _, attribute = entry.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
