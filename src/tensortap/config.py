@@ -1,0 +1,128 @@
+"""The settings of a run: one model, whichever way they come."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from tensortap.errors import UsageError
+from tensortap.geometry import LETTERBOX_POLICIES
+from tensortap.registry import DECODERS, ENGINES, TRACKERS
+
+
+def _as_list(value: Any) -> Any:
+    """One path or several -> a list of strings."""
+    values = [value] if isinstance(value, (str, os.PathLike)) else value
+    return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in values]
+
+
+def _as_size(value: Any) -> Any:
+    """640, "640", "480x640" (height first, as Ultralytics and ONNX have it) -> (height, width)."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, str):
+        parts = value.lower().replace(",", "x").split("x")
+        return (parts[0], parts[0]) if len(parts) == 1 else tuple(parts)
+    return value
+
+
+Size = Annotated[tuple[Annotated[int, Field(ge=32, le=8192)], Annotated[int, Field(ge=32, le=8192)]], BeforeValidator(_as_size)]
+
+
+class Settings(BaseModel):
+    """Everything that can be said about a run. Field names are those of the command line's flags."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+    """Videos, URLs, images, folders and globs."""
+    model: Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, Path) else value)]
+    """ONNX file, OpenVINO .xml, or a folder that holds one."""
+    outputs: Annotated[list[str], BeforeValidator(_as_list)] = []
+    """Where results go, named by suffix or scheme."""
+
+    engine: str = "auto"
+    """`auto`, or a name of the registry."""
+    precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
+    """What the engine computes in, where the backend offers a choice."""
+    batch_size: int | None = Field(default=None, ge=1, le=1024)
+    """Frames a batch; `None` takes the model's own, or 1 where it is dynamic."""
+    imgsz: Size | None = None
+    """Network input (height, width) of a dynamic model; `None` takes what its metadata say."""
+    letterbox: str = "ultralytics"
+    """How frames are placed in the network input."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Cores the engine may use; `None` for all."""
+
+    decoder: str = "auto"
+    """`auto` recognises the head; or a name of the registry."""
+    conf_thres: float = Field(default=0.25, ge=0, le=1)
+    """People with a score above it are kept."""
+    iou_thres: float = Field(default=0.45, ge=0, le=1)
+    """Of boxes of one class that overlap by more, the best one stays."""
+    max_det: int = Field(default=300, ge=1)
+    """At most so many people a frame."""
+
+    tracker: str | None = "auto"
+    """`auto` is `pose` on videos and none on still images; `None` never tracks; or a name of the registry."""
+    interval: int = Field(default=0, ge=0)
+    """Frames that pass without inference after each inferred one, as nvinfer's `interval`."""
+    max_frames: int | None = Field(default=None, ge=1)
+    """Stop each stream after so many frames."""
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        return _known(value, {"auto", *ENGINES})
+
+    @field_validator("decoder")
+    @classmethod
+    def _known_decoder(cls, value: str) -> str:
+        return _known(value, {"auto", *DECODERS})
+
+    @field_validator("tracker")
+    @classmethod
+    def _known_tracker(cls, value: str | None) -> str | None:
+        return None if value in (None, "none") else _known(str(value), {"auto", *TRACKERS})
+
+    @field_validator("letterbox")
+    @classmethod
+    def _known_letterbox(cls, value: str) -> str:
+        return _known(value, set(LETTERBOX_POLICIES))
+
+    @classmethod
+    def checked(cls, **values: Any) -> Settings:
+        """Settings from values of any origin.
+
+        Raises:
+            UsageError: a name is unknown or a value cannot be meant; every one of them is listed.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as exc:
+            raise UsageError("\n".join(_explain(error) for error in exc.errors())) from exc
+
+
+def _known(value: str, names: set[str]) -> str:
+    if value not in names:
+        raise ValueError(f"choose one of {', '.join(sorted(names))}")
+    return value
+
+
+def _explain(error: Any) -> str:
+    """One line for a person: the flag, what it was given, what it takes."""
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    flag = "--" + name.replace("_", "-")
+    if error["type"] == "extra_forbidden":
+        return f"There is no setting {name!r}. Known: {', '.join(sorted(Settings.model_fields))}."
+    if error["type"] == "missing" or (name == "inputs" and error["type"] == "too_short"):
+        return f"{flag} is missing."
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return (
+        f"{flag} {error['input']}: should be {message}."
+        if error["type"] != "value_error"
+        else (f"{flag} {error['input']}: {message}.")
+    )

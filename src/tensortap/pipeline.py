@@ -1,0 +1,256 @@
+"""The loop: tensors -> taps -> decode -> track -> sinks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tensortap.errors import SinkError, TensortapError, UsageError
+from tensortap.timing import StageClock
+from tensortap.types import Poses, Result, StreamInfo, TensorFrame
+
+if TYPE_CHECKING:
+    from tensortap.assemble import Parts
+
+_log = logging.getLogger(__name__)
+
+Decoder = Callable[[TensorFrame], Poses]
+Tap = Callable[[TensorFrame], object]
+
+
+class Tracker(Protocol):
+    """Gives the people of one stream identities. One object a stream."""
+
+    def update(self, poses: Poses, pts_ns: int) -> Poses:
+        """The same people in the same order, with `track_ids`."""
+        ...
+
+    def predict(self, pts_ns: int) -> Poses:
+        """Where the tracked people should be at a time that the model did not look at."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes results: a file, a broker, a window. Both methods raise SinkError."""
+
+    def write(self, result: Result) -> None:
+        """Take one result. May only queue it."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued and release the output. Closing twice is fine."""
+        ...
+
+
+class Runtime(Protocol):
+    """Makes tensors of frames: the portable runtime, or DeepStream."""
+
+    failures: list[Any]
+
+    def __iter__(self) -> Iterator[TensorFrame]: ...
+
+    def close(self) -> None:
+        """Stop, and release everything."""
+        ...
+
+
+@dataclass(eq=False)
+class Output:
+    """A sink with the name that the user gave it."""
+
+    name: str
+    """Path or URL, for messages."""
+    sink: Sink
+    source_id: int | None = None
+    """The one stream that goes there; `None` for all."""
+    error: SinkError | None = None
+    """Why the sink stopped; it gets nothing any more."""
+
+
+@dataclass
+class Summary:
+    """What a run has done so far."""
+
+    frames: int = 0
+    """Frames that came out, all streams together."""
+    inferred: int = 0
+    """Frames that the model saw."""
+    people: int = 0
+    """People found, over all frames."""
+    streams: dict[int, int] = field(default_factory=dict)
+    """`source_id` -> frames."""
+    interrupted: bool = False
+    """Whether the run was stopped before its inputs ended."""
+
+
+class Pipeline:
+    """People with keypoints from videos and images.
+
+        with tensortap.Pipeline("street.mp4", model="yolov8n-pose.onnx") as pipeline:
+            for result in pipeline:
+                print(result.info.index, result.poses.keypoints)
+
+    Iterate it for `Result`s, take `tensors()` for the model's raw output, or `run()` it for its outputs alone. It runs once.
+
+    Args:
+        inputs: a path, URL, folder or glob, or several.
+        model: an ONNX file, an OpenVINO `.xml`, or a folder that holds one.
+        outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
+        decoder: your own `TensorFrame -> Poses`; by default the head is recognised.
+        **settings: fields of `tensortap.config.Settings`, e.g. `conf_thres=0.4`, `engine="onnxruntime"`, `tracker=None`.
+
+    Raises:
+        TensortapError: something cannot be meant, opened, loaded or written; nothing has run yet.
+    """
+
+    def __init__(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        model: str | Path,
+        *,
+        outputs: str | Path | Sequence[str | Path] = (),
+        decoder: Decoder | None = None,
+        **settings: Any,
+    ) -> None:
+        from tensortap.assemble import assemble
+        from tensortap.config import Settings
+
+        self.settings = Settings.checked(inputs=inputs, model=model, outputs=outputs, **settings)
+        self.clock = StageClock()
+        self.parts: Parts = assemble(self.settings, decoder=decoder, clock=self.clock)
+        self.summary = Summary()
+        self._taps: list[Tap] = []
+        self._trackers: dict[int, Tracker] = {}
+        self._started = False
+
+    @property
+    def streams(self) -> Sequence[StreamInfo]:
+        """The inputs, as far as they are known."""
+        return self.parts.streams
+
+    @property
+    def errors(self) -> list[TensortapError]:
+        """Streams and outputs that failed while the rest went on."""
+        return [*self.parts.runtime.failures, *(output.error for output in self.parts.outputs if output.error)]
+
+    def tap(self, function: Tap) -> Tap:
+        """Call a function with every inferred `TensorFrame`, before decoding. Usable as a decorator."""
+        self._taps.append(function)
+        return function
+
+    def tensors(self) -> Iterator[TensorFrame]:
+        """The model's raw output for every inferred frame, in order within each stream. Nothing is decoded or written."""
+        self._start()
+        try:
+            for frame in self.parts.runtime:
+                if frame.inferred:
+                    yield frame
+        finally:
+            self.close()
+
+    def __iter__(self) -> Iterator[Result]:
+        """People of every frame, in order within each stream; all outputs have been given it.
+
+        Raises:
+            SourceError: a stream broke; raised when all others have ended.
+            EngineError, DecodeError: nothing more can come.
+        """
+        self._start()
+        try:
+            for frame in self.parts.runtime:
+                result = self._result(frame)
+                self._write(result)
+                yield result
+        except (KeyboardInterrupt, GeneratorExit):
+            self.summary.interrupted = True
+            raise
+        finally:
+            self.close()
+
+    def run(self) -> Summary:
+        """Run to the end for the outputs alone.
+
+        Raises:
+            SinkError: an output failed; the others are complete.
+        """
+        for _ in self:
+            if self.parts.outputs and all(output.error for output in self.parts.outputs):
+                break
+        for output in self.parts.outputs:
+            if output.error:
+                raise output.error
+        return self.summary
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the run, complete all outputs, release everything. Closing twice is fine."""
+        self.parts.runtime.close()
+        for output in self.parts.outputs:
+            try:
+                output.sink.close()
+            except SinkError as exc:
+                self._drop(output, exc)
+
+    def _start(self) -> None:
+        if self._started:
+            raise UsageError("This pipeline has run. Make a new one to run again.")
+        self._started = True
+
+    def _result(self, frame: TensorFrame) -> Result:
+        """Taps, decode and track for one frame."""
+        self.clock.restart()
+        source_id = frame.info.source_id
+        tracker = self._tracker(source_id)
+        if not frame.inferred:
+            poses = tracker.predict(frame.info.pts_ns) if tracker else self.parts.nobody
+            self.clock.lap("track")
+        else:
+            for tap in self._taps:
+                tap(frame)
+            self.clock.lap("taps")
+            poses = self.parts.decoder(frame)
+            self.clock.lap("decode")
+            if tracker:
+                poses = tracker.update(poses, frame.info.pts_ns)
+                self.clock.lap("track")
+        self.summary.frames += 1
+        self.summary.inferred += frame.inferred
+        self.summary.people += len(poses)
+        self.summary.streams[source_id] = self.summary.streams.get(source_id, 0) + 1
+        return Result(frame.frame, poses, frame.inferred)
+
+    def _tracker(self, source_id: int) -> Tracker | None:
+        make = self.parts.make_tracker.get(source_id)
+        if make is None:
+            return None
+        if source_id not in self._trackers:
+            self._trackers[source_id] = make()
+        return self._trackers[source_id]
+
+    def _write(self, result: Result) -> None:
+        for output in self.parts.outputs:
+            if output.error is None and output.source_id in (None, result.info.source_id):
+                try:
+                    output.sink.write(result)
+                except SinkError as exc:
+                    self._drop(output, exc)
+        self.clock.lap("sinks")
+
+    def _drop(self, output: Output, error: SinkError) -> None:
+        """Report a sink that failed and go on without it."""
+        if output.error is not None:
+            return
+        output.error = error
+        _log.error("%s%s", error, " The other outputs go on." if len(self.parts.outputs) > 1 else "")
+        try:
+            output.sink.close()
+        except SinkError as exc:
+            _log.debug("closing %s after it failed: %s", output.name, exc)

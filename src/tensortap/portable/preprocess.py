@@ -1,0 +1,121 @@
+"""From decoded pixels to the network input: resized plane by plane, converted at network size, no full BGR frame made."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from tensortap.errors import SourceError
+from tensortap.geometry import Letterbox, letterbox
+from tensortap.portable.pixels import BgrPixels, YuvPixels
+from tensortap.types import Frame
+
+_INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
+
+
+class Preprocessor:
+    """Writes frames into the slots of the network input. One object belongs to one thread.
+
+    Args:
+        network_wh: width and height of the network input.
+        policy: name of the letterbox policy, a key of `tensortap.geometry.LETTERBOX_POLICIES`.
+        color: order of the channels that the network wants.
+    """
+
+    def __init__(self, network_wh: tuple[int, int], policy: str, color: Literal["rgb", "bgr"] = "rgb") -> None:
+        self.network_wh = network_wh
+        self.policy = policy
+        self.color = color
+        self._padded: dict[int, Letterbox] = {}
+        self._scratch: dict[tuple[int, ...], np.ndarray] = {}
+
+    def letterbox(self, frame: Frame) -> Letterbox:
+        """Where this frame goes in the network input."""
+        return letterbox(self.policy, frame.info.size_wh, self.network_wh)
+
+    def write(self, frame: Frame, slot: np.ndarray) -> Letterbox:
+        """Fill one slot, uint8 (H, W, 3), with the letterboxed frame; returns how it was placed."""
+        box = self.letterbox(frame)
+        self._pad(slot, box)
+        left, top = box.offset_xy
+        width, height = box.resized_wh
+        target = slot[top : top + height, left : left + width]
+        if isinstance(frame.pixels, YuvPixels):
+            self._write_planes(frame.pixels, box, target)
+        elif isinstance(frame.pixels, BgrPixels):
+            self._write_bgr(frame.pixels, box, target)
+        else:
+            raise SourceError(f"Frame {frame.info.index} of {frame.info.source} has no pixels to make a network input from.")
+        return box
+
+    def _pad(self, slot: np.ndarray, box: Letterbox) -> None:
+        """Paint the padding, only when the slot last held another letterbox: the picture never touches it."""
+        address = slot.__array_interface__["data"][0]
+        if self._padded.get(address) is not box:
+            slot[...] = box.pad_value
+            self._padded[address] = box
+
+    def _write_planes(self, pixels: YuvPixels, box: Letterbox, target: np.ndarray) -> None:
+        resized = [
+            self._resized(plane, box, number, np.dtype(plane.dtype), plane.shape[2:])
+            for number, plane in enumerate(pixels.planes)
+        ]
+        if pixels.divisor > 1:
+            resized = [cv2.convertScaleAbs(plane, alpha=1 / pixels.divisor) for plane in resized]
+        if len(resized) == 2:  # Y and interleaved UV
+            resized = [resized[0], *cv2.split(resized[1])]
+        yuv = cv2.merge(resized, self._buffer(3, *target.shape))
+        cv2.transform(yuv, _yuv_matrix(pixels.color, self.color), dst=target)
+
+    def _write_bgr(self, pixels: BgrPixels, box: Letterbox, target: np.ndarray) -> None:
+        resized = self._resized(pixels.image, box, 0, np.dtype(np.uint8), (3,))
+        if self.color == "rgb":
+            cv2.cvtColor(resized, cv2.COLOR_BGR2RGB, dst=target)
+        else:
+            target[...] = resized
+
+    def _resized(
+        self, plane: np.ndarray, box: Letterbox, number: int, dtype: np.dtype, channels: tuple[int, ...]
+    ) -> np.ndarray:
+        """One plane, cropped and resized to the letterbox, in a buffer that the next frame reuses."""
+        # A subsampled plane is cropped at the same place, in its own pixels.
+        across = -(-box.source_wh[0] // plane.shape[1])
+        down = -(-box.source_wh[1] // plane.shape[0])
+        left, top, right, bottom = box.crop_xyxy
+        cropped = plane[top // down : -(-bottom // down), left // across : -(-right // across)]
+        width, height = box.resized_wh
+        buffer = self._buffer(number, height, width, *channels, dtype=dtype)
+        cv2.resize(cropped, (width, height), dst=buffer, interpolation=_INTERPOLATION[box.interpolation])
+        return buffer
+
+    def _buffer(self, number: int, *shape: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+        """Memory for intermediate pictures, kept: fresh pages cost more than the work done on them."""
+        key = (number, np.dtype(dtype).itemsize, *shape)
+        buffer = self._scratch.get(key)
+        if buffer is None:
+            if len(self._scratch) >= 64:  # many sources of many sizes: start over rather than grow
+                self._scratch.clear()
+            buffer = self._scratch[key] = np.empty(shape, dtype)
+        return buffer
+
+
+@lru_cache(maxsize=32)
+def _yuv_matrix(color: tuple[float, float, bool], order: Literal["rgb", "bgr"]) -> np.ndarray:
+    """float32 (3, 4): what takes Y, U, V in 0..255 to RGB or BGR in 0..255 (ITU-T H.273, equations 11 to 14 and 38 to 40)."""
+    luma_red, luma_blue, full_range = color
+    luma_green = 1 - luma_red - luma_blue
+    rows = np.array(
+        [
+            [1, 0, 2 * (1 - luma_red)],
+            [1, -2 * (1 - luma_blue) * luma_blue / luma_green, -2 * (1 - luma_red) * luma_red / luma_green],
+            [1, 2 * (1 - luma_blue), 0],
+        ]
+    )
+    if not full_range:
+        rows = rows * [255 / 219, 255 / 224, 255 / 224]
+    zero = np.array([0 if full_range else 16, 128, 128])
+    matrix = np.column_stack((rows, -rows @ zero)).astype(np.float32)
+    return matrix if order == "rgb" else matrix[::-1].copy()

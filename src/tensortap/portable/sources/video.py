@@ -1,0 +1,219 @@
+"""Video files and URLs of any container and codec that FFmpeg reads, through PyAV."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import av.error
+
+from tensortap.errors import SourceError
+from tensortap.portable.pixels import quarter_turns_of, wrap
+from tensortap.portable.sources.inputs import is_url, redact
+from tensortap.types import Frame, FrameInfo, StreamInfo
+
+_log = logging.getLogger(__name__)
+_SECOND_NS = 1_000_000_000
+_MAX_DAMAGED_IN_A_ROW = 2000
+"""So many packets without one frame between them: not a damaged spot, but no video any more."""
+
+
+class VideoSource:
+    """The frames of a video's first picture stream, upright, with their own timestamps.
+
+    A packet that cannot be decoded costs its frame and is counted in `damaged`; a change of resolution is followed. pts start
+    at 0 and always rise: where a container jumps back (files joined end to end), time goes on from the frame before.
+
+    Args:
+        source_id: number of the stream.
+        name: name of the stream and its frames.
+        location: a path or a URL.
+        timeout_seconds: how long opening and each read of a URL may take.
+        threads: decoding threads, 0 for FFmpeg's choice.
+
+    Raises:
+        SourceError: the file is missing, empty, not a video, or has no picture; the URL cannot be reached.
+    """
+
+    def __init__(self, source_id: int, name: str, location: str, *, timeout_seconds: float = 10.0, threads: int = 0) -> None:
+        self.damaged = 0
+        self._location = redact(location)
+        self._is_url = is_url(location)
+        self._container = self._open(location, timeout_seconds)
+        try:
+            self._video = self._picture_stream()
+        except SourceError:
+            self._container.close()
+            raise
+        self._video.thread_type = "AUTO"
+        self._video.thread_count = threads
+        self._pending: deque[av.VideoFrame] = deque()
+        self._packets: Iterator[av.Packet[av.VideoStream]] | None = self._container.demux(self._video)
+        self._damaged_in_a_row = 0
+        self._index = 0
+        self._clock = _Clock()
+        # The first frame is decoded here: what cannot be decoded at all is said before any work is done.
+        first = self._decode_next()
+        if first is None:
+            self.close()
+            raise SourceError(
+                f"{self._location} holds no frame that can be decoded ({self._video.codec_context.name}"
+                f"{f', {self.damaged} damaged packets' if self.damaged else ''}). Does it play with ffplay?"
+            )
+        self._pending.appendleft(first)
+        rate = self._video.average_rate or self._video.guessed_rate
+        self.stream = StreamInfo(
+            source_id,
+            name,
+            size_wh=_upright_size(first),
+            frame_rate=float(rate) if rate else None,
+            num_frames=self._num_frames(float(rate) if rate else None),
+        )
+
+    def read(self) -> Frame | None:
+        """The next frame, `None` at the end.
+
+        Raises:
+            SourceError: the connection broke, or the file is damaged beyond use.
+        """
+        frame = self._decode_next()
+        if frame is None:
+            return None
+        pts_ns, duration_ns = self._clock.time(frame, self.stream.frame_rate)
+        info = FrameInfo(
+            source_id=self.stream.source_id,
+            source=self.stream.name,
+            index=self._index,
+            pts_ns=pts_ns,
+            size_wh=_upright_size(frame),
+            duration_ns=duration_ns,
+            arrival_ns=time.time_ns(),
+        )
+        self._index += 1
+        return Frame(info, wrap(frame, quarter_turns_of(frame)))
+
+    def close(self) -> None:
+        """Release the file or connection; `read()` gives `None` from now on."""
+        self._pending.clear()
+        self._packets = None
+        self._container.close()
+
+    def _open(self, location: str, timeout_seconds: float) -> av.container.InputContainer:
+        if not self._is_url:
+            location = location.removeprefix("file://")
+            if Path(location).is_file() and Path(location).stat().st_size == 0:
+                raise SourceError(f"{self._location} is empty (0 bytes).")
+        try:
+            return av.open(location, timeout=(timeout_seconds, timeout_seconds) if self._is_url else None)
+        except av.error.InvalidDataError as exc:
+            raise SourceError(
+                f"{self._location} is not a video that FFmpeg can read, or it was cut off before its index was written."
+            ) from exc
+        except av.error.FFmpegError as exc:
+            hint = " Check the address and the network." if self._is_url else ""
+            raise SourceError(f"{self._location} cannot be opened: {exc.strerror or exc}.{hint}") from exc
+        except (OSError, ValueError) as exc:
+            raise SourceError(f"{self._location} cannot be opened: {exc}") from exc
+
+    def _picture_stream(self) -> av.VideoStream:
+        pictures = [
+            stream for stream in self._container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic
+        ]
+        if pictures:
+            return pictures[0]
+        kinds = " and ".join(sorted({stream.type for stream in self._container.streams})) or "no streams at all"
+        raise SourceError(f"{self._location} has no video in it, only {kinds}.")
+
+    def _num_frames(self, rate: float | None) -> int | None:
+        if self._video.frames:
+            return self._video.frames
+        if rate and self._video.duration and self._video.time_base:
+            return round(float(self._video.duration * self._video.time_base) * rate)
+        if rate and self._container.duration:
+            return round(self._container.duration / 1e6 * rate)
+        return None
+
+    def _decode_next(self) -> av.VideoFrame | None:
+        """The next frame that can be decoded, `None` at the end."""
+        while not self._pending and self._packets is not None:
+            packet = self._next_packet()
+            if packet is None:
+                continue
+            try:
+                self._pending.extend(packet.decode())
+                self._damaged_in_a_row = 0
+            except av.error.EOFError:
+                continue
+            except av.error.FFmpegError as exc:
+                self._count_damage(exc)
+        return self._pending.popleft() if self._pending else None
+
+    def _next_packet(self) -> av.Packet[av.VideoStream] | None:
+        assert self._packets is not None
+        try:
+            packet = next(self._packets, None)
+            if packet is None:
+                self._packets = None
+                self._say_if_cut_short()
+            return packet
+        except av.error.FFmpegError as exc:
+            if self._is_url or isinstance(exc, OSError):
+                raise SourceError(f"{self._location} broke off after {self._index} frames: {exc.strerror or exc}.") from exc
+            self._count_damage(exc)
+            # The error ended the iterator; reading goes on behind the damage.
+            self._packets = self._container.demux(self._video)
+            return None
+
+    def _count_damage(self, exc: Exception) -> None:
+        self.damaged += 1
+        self._damaged_in_a_row += 1
+        if self.damaged == 1:
+            _log.warning("%s is damaged near frame %d: %s. Going on.", self._location, self._index, exc)
+        if self._damaged_in_a_row > _MAX_DAMAGED_IN_A_ROW:
+            raise SourceError(f"{self._location} is damaged beyond frame {self._index}: nothing decodes any more.") from exc
+
+    def _say_if_cut_short(self) -> None:
+        announced = self._video.frames
+        if announced and self._index + len(self._pending) + self.damaged < announced * 0.99 - 1:
+            _log.warning(
+                "%s ends early: its index announces %d frames, %d could be read. It was probably cut off.",
+                self._location,
+                announced,
+                self._index + len(self._pending),
+            )
+
+
+class _Clock:
+    """Turns the frames' own timestamps into nanoseconds that start at 0 and always rise."""
+
+    def __init__(self) -> None:
+        self._shift_ns: int | None = None
+        self._last_ns = -1
+        self._last_duration_ns = 0
+
+    def time(self, frame: av.VideoFrame, frame_rate: float | None) -> tuple[int, int]:
+        """pts and duration of the next frame in nanoseconds."""
+        nominal_ns = round(_SECOND_NS / frame_rate) if frame_rate else 0
+        duration_ns = nominal_ns
+        if frame.duration and frame.time_base:
+            duration_ns = round(frame.duration * frame.time_base * _SECOND_NS)
+        expected_ns = 0 if self._last_ns < 0 else self._last_ns + max(self._last_duration_ns, 1)
+        pts_ns = expected_ns
+        if frame.pts is not None and frame.time_base:
+            own_ns = round(frame.pts * frame.time_base * _SECOND_NS)
+            if self._shift_ns is None:
+                self._shift_ns = -own_ns
+            pts_ns = own_ns + self._shift_ns
+            if pts_ns <= self._last_ns:
+                self._shift_ns = expected_ns - own_ns
+                pts_ns = expected_ns
+        self._last_ns, self._last_duration_ns = pts_ns, duration_ns or nominal_ns
+        return pts_ns, duration_ns
+
+
+def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    return (frame.height, frame.width) if quarter_turns_of(frame) % 2 else (frame.width, frame.height)
