@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tensortap.errors import SinkError, TensortapError, UsageError
+from tensortap.errors import SinkError, SourceError, TensortapError, UsageError
 from tensortap.timing import StageClock
 from tensortap.types import Poses, Result, StreamInfo, TensorFrame
 
@@ -48,7 +48,13 @@ class Sink(Protocol):
 class Runtime(Protocol):
     """Makes tensors of frames: the portable runtime, or DeepStream."""
 
-    failures: list[Any]
+    failures: list[SourceError]
+    """Streams that broke while others went on."""
+
+    @property
+    def damaged(self) -> Mapping[int, int]:
+        """`source_id` -> packets or files that could not be decoded."""
+        ...
 
     def __iter__(self) -> Iterator[TensorFrame]: ...
 
@@ -170,13 +176,19 @@ class Pipeline:
         finally:
             self.close()
 
-    def run(self) -> Summary:
+    def run(self, on_result: Callable[[Result], object] | None = None) -> Summary:
         """Run to the end for the outputs alone.
+
+        Args:
+            on_result: called with every result, after the outputs.
 
         Raises:
             SinkError: an output failed; the others are complete.
+            TensortapError: as for iterating.
         """
-        for _ in self:
+        for result in self:
+            if on_result:
+                on_result(result)
             if self.parts.outputs and all(output.error for output in self.parts.outputs):
                 break
         for output in self.parts.outputs:

@@ -24,14 +24,14 @@ class Head:
 
 
 class _Keypoints(NamedTuple):
-    count: int
+    num: int
     dims: int
     source: str
     """Who says so, for messages."""
 
     @property
     def num_values(self) -> int:
-        return self.count * self.dims
+        return self.num * self.dims
 
 
 def recognise(outputs: Mapping[str, Shape], metadata: Mapping[str, Any]) -> Head:
@@ -82,21 +82,21 @@ def _yolo_pose(name: str, shape: Shape, keypoints: _Keypoints, metadata: Mapping
     if num_classes < 1 or not confirmed:
         expected = 4 + 1 + keypoints.num_values
         raise ModelError(
-            f"Model output {name!r} is {_text(shape)}; yolo-pose with {keypoints.count} keypoints of {keypoints.dims} values "
+            f"Model output {name!r} is {_text(shape)}; yolo-pose with {keypoints.num} keypoints of {keypoints.dims} values "
             f"({keypoints.source}) expects {expected} rows for one class, one more for each further class. This looks like a "
             f"detection export: re-export the -pose weights, whose metadata hold task and kpt_shape. {_HINT}"
         )
     return Head(
         decoder="yolo-pose",
         arguments={
-            "num_keypoints": keypoints.count,
+            "num_keypoints": keypoints.num,
             "keypoint_dims": keypoints.dims,
             "num_classes": num_classes,
             "output": name,
             "transposed": transposed,
         },
         reason=(
-            f"{name} {_text(shape)} has {channels} = 4 box + {num_classes} class + {keypoints.count} x {keypoints.dims} "
+            f"{name} {_text(shape)} has {channels} = 4 box + {num_classes} class + {keypoints.num} x {keypoints.dims} "
             f"keypoint values in each {'row' if transposed else 'column'}; keypoints {keypoints.source}"
         ),
     )

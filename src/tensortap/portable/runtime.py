@@ -129,6 +129,11 @@ class PortableRuntime:
         if self.failures:
             raise self.failures[0]
 
+    @property
+    def damaged(self) -> dict[int, int]:
+        """`source_id` -> packets or files that could not be decoded so far."""
+        return {source.stream.source_id: source.damaged for source in self.sources}
+
     def __enter__(self) -> PortableRuntime:
         return self
 

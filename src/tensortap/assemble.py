@@ -1,0 +1,205 @@
+"""From settings to objects: the only file that joins names to classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tensortap.config import Settings
+from tensortap.decode.heads import Head, recognise
+from tensortap.errors import ModelError, TensortapError, UsageError
+from tensortap.pipeline import Decoder, Output, Runtime, Sink, Tracker
+from tensortap.portable.engines.auto import first_that_loads
+from tensortap.portable.engines.base import Engine, InputFormat
+from tensortap.portable.model import ModelInfo, image_input, read_model
+from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.runtime import PortableRuntime, Source
+from tensortap.portable.sources.inputs import Input, find_inputs, is_url
+from tensortap.registry import DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.sinks.names import OutputName, parse_output
+from tensortap.skeletons import skeleton_for
+from tensortap.timing import StageClock
+from tensortap.types import Poses, StreamInfo
+
+AUTO_ENGINES = ("openvino", "onnxruntime")
+"""`--engine auto` takes the first of these that is installed and loads the model: the fastest on a CPU first."""
+
+
+@dataclass(eq=False)
+class Parts:
+    """What a pipeline is made of."""
+
+    streams: Sequence[StreamInfo]
+    runtime: Runtime
+    decoder: Decoder
+    make_tracker: Mapping[int, Callable[[], Tracker]]
+    """`source_id` -> a new tracker, for the streams that are tracked."""
+    outputs: list[Output]
+    nobody: Poses
+    """The people of a frame that nothing looked at."""
+    model: ModelInfo
+    head: Head | None
+    """What was recognised; `None` with a decoder of the user's own."""
+    engine: Engine
+    engine_reason: str
+    """Why this engine, in a sentence for people."""
+
+
+def assemble(settings: Settings, *, decoder: Decoder | None = None, clock: StageClock | None = None) -> Parts:
+    """Open, load and join everything that the settings name. What was opened is closed again if something fails.
+
+    Raises:
+        TensortapError: something cannot be meant, found, loaded or written.
+    """
+    names = [parse_output(text) for text in settings.outputs]
+    inputs = find_inputs(settings.inputs)
+    paths = _output_paths(names, inputs)
+    model = read_model(Path(settings.model))
+    with ExitStack() as opened:
+        sources = _open_sources(inputs, opened)
+        streams = [source.stream for source in sources]
+        engine, engine_reason = create_engine(settings, model)
+        opened.callback(engine.close)
+        head = None
+        if decoder is None:
+            head, decoder = _create_decoder(settings, model, engine)
+        outputs = [_open_output(name, path, source_id, opened) for name, path, source_id in paths]
+        network_wh = (engine.requests[0].images.shape[2], engine.requests[0].images.shape[1])
+        runtime = PortableRuntime(
+            sources,
+            engine,
+            Preprocessor(network_wh, settings.letterbox),
+            interval=settings.interval,
+            max_frames=settings.max_frames,
+            clock=clock,
+        )
+        opened.pop_all()
+    skeleton = getattr(decoder, "skeleton", None) or skeleton_for((model.kpt_shape or (17, 3))[0])
+    return Parts(
+        streams=streams,
+        runtime=runtime,
+        decoder=decoder,
+        make_tracker=_trackers(settings, streams),
+        outputs=outputs,
+        nobody=Poses.empty(skeleton),
+        model=model,
+        head=head,
+        engine=engine,
+        engine_reason=engine_reason,
+    )
+
+
+def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
+    """The engine that the settings ask for, with the model loaded, and why it is this one.
+
+    Raises:
+        MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
+    """
+    wanted = image_input(model)
+    asked_hw = settings.imgsz or model.imgsz or (640, 640)
+    height, width = wanted.height or asked_hw[0], wanted.width or asked_hw[1]
+    if settings.imgsz and settings.imgsz != (height, width):
+        raise UsageError(
+            f"--imgsz {settings.imgsz[0]}x{settings.imgsz[1]}: the input of {model.path.name} is fixed at {height}x{width}. "
+            "Export the model with dynamic=True or with that size."
+        )
+    if height % model.stride or width % model.stride:
+        raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
+
+    def create(name: str) -> Engine:
+        engine_class = load("engine", ENGINES, name)
+        engine: Engine = engine_class(
+            model,
+            InputFormat(color="rgb"),
+            network_wh=(width, height),
+            batch_size=settings.batch_size or wanted.batch or 1,
+            precision=settings.precision,
+            threads=settings.threads,
+        )
+        return engine
+
+    if settings.engine != "auto":
+        return create(settings.engine), "asked for by name"
+    return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
+
+
+def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
+    """All streams, or one error that names every input that cannot be opened."""
+    sources: list[Source] = []
+    errors: list[TensortapError] = []
+    # FFmpeg's own choice for one file; with many, each has its thread already.
+    threads = 0 if len(inputs) < (os.cpu_count() or 1) else 1
+    for source_id, found in enumerate(inputs):
+        source_class = load("source", SOURCES, found.kind)
+        try:
+            source: Source = (
+                source_class(source_id, found.name, found.paths)
+                if found.kind == "images"
+                else source_class(source_id, found.name, found.location, threads=threads)
+            )
+        except TensortapError as exc:
+            errors.append(exc)
+            continue
+        opened.callback(source.close)
+        sources.append(source)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise type(errors[0])("\n".join(map(str, errors)))
+    return sources
+
+
+def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:
+    try:
+        head = recognise(engine.outputs, model.metadata)
+    except ModelError as exc:
+        raise ModelError(f"{model.path}: {exc}") from None
+    if settings.decoder not in ("auto", head.decoder):
+        raise ModelError(f"--decoder {settings.decoder}: {model.path.name} has the head of {head.decoder}: {head.reason}.")
+    decoder: Decoder = load("decoder", DECODERS, head.decoder)(
+        **head.arguments, conf_thres=settings.conf_thres, iou_thres=settings.iou_thres, max_det=settings.max_det
+    )
+    return head, decoder
+
+
+def _trackers(settings: Settings, streams: Sequence[StreamInfo]) -> dict[int, Callable[[], Tracker]]:
+    if settings.tracker is None:
+        return {}
+    tracker_class = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
+    return {stream.source_id: tracker_class for stream in streams if not (stream.is_still and settings.tracker == "auto")}
+
+
+def _output_paths(names: Sequence[OutputName], inputs: Sequence[Input]) -> list[tuple[OutputName, Path, int | None]]:
+    """Every file to be written, and the one stream that goes there, if it is only one.
+
+    Raises:
+        UsageError: two outputs share a file, or an output is one of the inputs.
+    """
+    paths: list[tuple[OutputName, Path, int | None]] = []
+    for name in names:
+        if name.per_stream and len(inputs) > 1:
+            paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
+        else:
+            paths.append((name, name.path, None))
+    taken: dict[Path, str] = {}
+    for location in (str(path) for found in inputs for path in (found.paths or (found.location,))):
+        if not is_url(location):
+            taken[Path(location).resolve()] = "it is an input; it would be overwritten"
+    for name, path, _ in paths:
+        if name.sink == "null":
+            continue
+        clash = taken.get(path.resolve())
+        if clash:
+            raise UsageError(f"-o {name.text}: {clash}. Choose another name.")
+        taken[path.resolve()] = f"two outputs would write {path}"
+    return paths
+
+
+def _open_output(name: OutputName, path: Path, source_id: int | None, opened: ExitStack) -> Output:
+    sink: Sink = load("sink", SINKS, name.sink)(path)
+    opened.callback(sink.close)
+    return Output(str(path), sink, source_id)

@@ -1,0 +1,67 @@
+"""What all commands share: messages on the standard error, exit codes, `--debug`, `--json`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+console = Console(stderr=True, highlight=False)
+"""For people; the standard output is for data."""
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class Debug:
+    """Whether errors show where they come from."""
+
+    enabled = False
+
+
+def _set_debug(value: bool) -> None:
+    Debug.enabled = Debug.enabled or value
+    if value:
+        logging.getLogger("tensortap").setLevel(logging.DEBUG)
+
+
+DebugOption = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show tracebacks and debug messages.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on the standard output.")]
+
+
+_STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log records as lines that do not tear the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = _STYLES.get(record.levelno, "dim")
+        console.print(f"[{style}]{record.levelname.lower()}:[/] {escape(self.format(record))}", soft_wrap=True)
+
+
+def set_up_logging() -> None:
+    """Show what tensortap has to say; called once by the command line."""
+    logger = logging.getLogger("tensortap")
+    logger.handlers[:] = [_ConsoleHandler()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def print_error(error: BaseException | str) -> None:
+    """One error for a person, without a traceback."""
+    console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+
+
+def print_json(data: Any) -> None:
+    """Data for machines, on the standard output."""
+    sys.stdout.buffer.write(
+        orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=str)
+    )
+    sys.stdout.buffer.flush()

@@ -1,0 +1,139 @@
+"""`tensortap doctor`: what this machine has, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tensortap import __version__
+from tensortap.assemble import AUTO_ENGINES
+from tensortap.cli.console import DebugOption, JsonOption, print_json
+from tensortap.portable.engines.cpu import cpu_features, cpu_name
+from tensortap.registry import ENGINES, TRACKERS, Entry, missing_modules
+
+_PACKAGES = ("av", "numpy", "onnx", "onnxruntime", "openvino", "orjson", "pydantic", "rich", "scipy", "typer")
+_OPENCV_BUILDS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+
+def doctor(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Show versions, engines and CPU features, what is missing and how to get it."""
+    report = _report()
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+def _report() -> dict[str, Any]:
+    packages = {name: _version(name) for name in (*_PACKAGES, *_OPENCV_BUILDS)}
+    optional = {build for build in _OPENCV_BUILDS if packages[build] is None}
+    engines = {name: _engine(name, entry) for name, entry in ENGINES.items()}
+    usable = [name for name in AUTO_ENGINES if engines[name]["available"]]
+    return {
+        "tensortap": __version__,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "usable_cores": _usable_cores(), "features": cpu_features()},
+        "packages": {name: version for name, version in packages.items() if name not in optional},
+        "ffmpeg": _ffmpeg(),
+        "engines": engines,
+        "auto_engine": usable[0] if usable else None,
+        "trackers": {
+            name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
+        },
+        "problems": _problems(packages, usable),
+    }
+
+
+def _usable_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _ffmpeg() -> str | None:
+    try:
+        av = importlib.import_module("av")
+        return str(av.ffmpeg_version_info)
+    except (ImportError, AttributeError):
+        return None
+
+
+def _engine(name: str, entry: Entry) -> dict[str, Any]:
+    """Whether an engine can be used and what it offers; a broken installation is told, not raised."""
+    missing = missing_modules(entry)
+    if missing:
+        return {"available": False, "offers": [], "problem": f"not installed: {', '.join(missing)}", "install": entry.install}
+    try:
+        offers = _offers(name)
+    except Exception as exc:  # whatever a broken native library raises belongs in the report
+        return {"available": False, "offers": [], "problem": f"does not load: {exc}", "install": entry.install}
+    return {"available": True, "offers": offers, "problem": None, "install": entry.install}
+
+
+def _offers(name: str) -> list[str]:
+    if name == "openvino":
+        core = importlib.import_module("openvino").Core()
+        return [
+            f"{device}: {' '.join(core.get_property(device, 'OPTIMIZATION_CAPABILITIES'))}" for device in core.available_devices
+        ]
+    return [str(provider) for provider in importlib.import_module(name).get_available_providers()]
+
+
+def _problems(packages: dict[str, str | None], usable: list[str]) -> list[str]:
+    problems = []
+    if not usable:
+        problems.append("No inference engine is usable. Try: pip install openvino onnxruntime onnx")
+    elif usable[0] != AUTO_ENGINES[0]:
+        problems.append(
+            f"{AUTO_ENGINES[0]} is not usable; on a CPU it is about twice as fast. Try: pip install {AUTO_ENGINES[0]}"
+        )
+    builds = [build for build in _OPENCV_BUILDS if packages[build]]
+    if len(builds) > 1:
+        problems.append(
+            f"{' and '.join(builds)} are installed side by side and own the same files; either may break the other. "
+            f"Keep one: pip uninstall -y {' '.join(builds)} && pip install opencv-python-headless"
+        )
+    return problems
+
+
+def _print(report: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    cpu = report["cpu"]
+    console.print(f"[bold]tensortap {report['tensortap']}[/] on Python {report['python']}, {report['platform']}")
+    console.print(
+        f"{cpu['name']}, {cpu['usable_cores']} of {cpu['cores']} cores: {', '.join(cpu['features']) or 'no features known'}"
+    )
+    table = Table("package", "version", box=None, padding=(0, 2), header_style="dim")
+    for name, version in report["packages"].items():
+        table.add_row(name, version or "[yellow]missing[/]")
+    table.add_row("FFmpeg in av", report["ffmpeg"] or "[yellow]unknown[/]")
+    console.print(table)
+    engines = Table("engine", "", "offers", box=None, padding=(0, 2), header_style="dim")
+    for name, engine in report["engines"].items():
+        auto = " (auto takes it)" if name == report["auto_engine"] else ""
+        state = f"[green]available[/]{auto}" if engine["available"] else f"[yellow]{escape(engine['problem'])}[/]"
+        engines.add_row(name, state, escape("; ".join(engine["offers"])) or f"[dim]{engine['install']}[/]")
+    console.print(engines)
+    trackers = Table("tracker", "", box=None, padding=(0, 2), header_style="dim")
+    for name, tracker in report["trackers"].items():
+        trackers.add_row(name, "[green]available[/]" if tracker["available"] else f"[dim]{escape(tracker['install'])}[/]")
+    console.print(trackers)
+    for problem in report["problems"]:
+        console.print(f"[yellow]{escape(problem)}[/]")
+    if not report["problems"]:
+        console.print("[green]Nothing is missing.[/]")

@@ -1,0 +1,58 @@
+"""`tensortap`: the command line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tensortap import __version__
+from tensortap.cli import doctor, inspect, run
+from tensortap.cli.console import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, Debug, console, print_error, set_up_logging
+from tensortap.errors import TensortapError, UsageError
+
+app = typer.Typer(
+    name="tensortap",
+    help="From videos and images to people's poses, through a model's raw output tensors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run", cls=run.RunCommand)(run.run)
+app.command("inspect")(inspect.inspect)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"tensortap {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: runs a command and turns what went wrong into a message and an exit code."""
+    set_up_logging()
+    try:
+        app()
+    except TensortapError as exc:
+        if Debug.enabled:
+            console.print_exception()
+        print_error(exc)
+        sys.exit(EXIT_USAGE if isinstance(exc, UsageError) else EXIT_FAILURE)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as exc:
+        if Debug.enabled:
+            raise
+        print_error(f"{type(exc).__name__}: {exc}\nThis is a fault of tensortap. Please report it with the output of --debug.")
+        sys.exit(EXIT_FAILURE)

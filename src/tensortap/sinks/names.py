@@ -1,0 +1,67 @@
+"""What `-o` means: which sink an output's name asks for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensortap.errors import UsageError
+from tensortap.registry import SINKS
+
+# The longest suffix that fits decides.
+_SUFFIXES = {
+    ".coco.json": "coco",
+    ".jsonl": "jsonl",
+    ".m4v": "video",
+    ".mkv": "video",
+    ".mov": "video",
+    ".mp4": "video",
+    ".ndjson": "jsonl",
+}
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)")  # two letters at least: C: is a drive
+
+
+@dataclass(frozen=True)
+class OutputName:
+    """An output as the user named it."""
+
+    text: str
+    """What was typed."""
+    sink: str
+    """Name of the sink in the registry."""
+    path: Path
+    """Where it writes; `-` is the standard output."""
+
+    @property
+    def per_stream(self) -> bool:
+        """Whether each stream needs an output of its own: a video holds one picture at a time."""
+        return self.sink == "video"
+
+    def for_stream(self, source_id: int) -> Path:
+        """The path of one of several streams: `out.mp4` -> `out-0.mp4`."""
+        return self.path.with_name(f"{self.path.stem}-{source_id}{self.path.suffix}")
+
+
+def parse_output(text: str) -> OutputName:
+    """The sink and path behind an output's name: by scheme (`jsonl:people.txt`, `null:`), else by suffix (`out.mp4`).
+
+    Raises:
+        UsageError: neither says which sink is meant.
+    """
+    if text == "-":
+        return OutputName(text, "jsonl", Path("-"))
+    if text == "null":
+        return OutputName(text, "null", Path(text))
+    scheme = _SCHEME.fullmatch(text)
+    if scheme and scheme[1] in SINKS:
+        if not scheme[2] and scheme[1] != "null":
+            raise UsageError(f"-o {text}: say which file, e.g. {scheme[1]}:people.out")
+        return OutputName(text, scheme[1], Path(scheme[2] or "null"))
+    for suffix in sorted(_SUFFIXES, key=len, reverse=True):
+        if text.lower().endswith(suffix):
+            return OutputName(text, _SUFFIXES[suffix], Path(text))
+    raise UsageError(
+        f"-o {text}: cannot tell what to write. Known endings: {', '.join(sorted(_SUFFIXES))}; "
+        f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(SINKS))}."
+    )

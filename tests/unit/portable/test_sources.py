@@ -1,0 +1,251 @@
+"""Sources: what is read, in which order, with which time, and what bad input costs."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import picture, rotate_by_metadata, write_audio, write_image, write_video
+
+from tensortap.errors import SourceError
+from tensortap.portable.sources.images import ImageSource
+from tensortap.portable.sources.inputs import find_inputs, redact
+from tensortap.portable.sources.video import VideoSource
+from tensortap.types import Frame
+
+
+def read_all(source: VideoSource | ImageSource) -> list[Frame]:
+    frames = []
+    while (frame := source.read()) is not None:
+        frames.append(frame)
+    source.close()
+    return frames
+
+
+def open_video(path: Path) -> VideoSource:
+    return VideoSource(3, path.name, str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.mp4", "libx264", "yuv420p"),
+        ("a.mkv", "libx264", "yuv444p"),
+        ("a.mov", "mjpeg", "yuvj422p"),
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.avi", "mpeg4", "yuv420p"),
+        ("a.ts", "libx264", "yuv420p"),
+        ("b.mkv", "libx264", "yuv420p10le"),
+        ("a.gif", "gif", "rgb8"),
+    ],
+)
+def test_containers_and_codecs(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+    source = open_video(write_video(tmp_path / name, codec=codec, pix_fmt=pix_fmt, num_frames=8))
+    frames = read_all(source)
+    assert [frame.info.index for frame in frames] == list(range(8))
+    assert source.damaged == 0
+    assert frames[0].info.source_id == 3
+    assert frames[0].info.source == name
+    assert frames[0].info.pts_ns == 0
+    assert frames[5].info.pts_ns == pytest.approx(500e6, abs=2e6)
+    assert frames[0].info.size_wh == (160, 96)
+    image = frames[0].image
+    assert image is not None
+    assert image.shape == (96, 160, 3)
+    assert np.abs(image.astype(int) - picture(160, 96)).mean() < (30 if name == "a.gif" else 6)
+
+
+def test_variable_frame_rate_keeps_its_timestamps(tmp_path: Path) -> None:
+    pts_ms = [0, 40, 80, 500, 520, 2000]
+    frames = read_all(open_video(write_video(tmp_path / "vfr.mp4", num_frames=6, pts_ms=pts_ms)))
+    assert [round(frame.info.pts_ns / 1e6) for frame in frames] == pts_ms
+
+
+def test_stream_says_what_to_expect(tmp_path: Path) -> None:
+    source = open_video(write_video(tmp_path / "a.mp4", num_frames=20))
+    assert source.stream.num_frames == 20
+    assert source.stream.frame_rate == pytest.approx(10)
+    assert source.stream.size_wh == (160, 96)
+    assert not source.stream.is_still
+    source.close()
+    assert source.read() is None
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
+    path = rotate_by_metadata(write_video(tmp_path / "phone.mp4", num_frames=2), degrees)
+    source = open_video(path)
+    [first, _] = read_all(source)
+    upright = np.rot90(picture(160, 96), -degrees // 90)
+    assert first.info.size_wh == upright.shape[1::-1] == source.stream.size_wh
+    assert first.image is not None
+    assert np.abs(first.image.astype(int) - upright).mean() < 6
+
+
+def test_a_change_of_resolution_is_followed_and_time_goes_on(tmp_path: Path) -> None:
+    small = write_video(tmp_path / "small.ts", num_frames=5).read_bytes()
+    large = write_video(tmp_path / "large.ts", size_wh=(320, 240), num_frames=5).read_bytes()
+    (tmp_path / "both.ts").write_bytes(small + large)
+    frames = read_all(open_video(tmp_path / "both.ts"))
+    sizes = [frame.info.size_wh for frame in frames]
+    assert sizes[0] == (160, 96)
+    assert sizes[-1] == (320, 240)
+    times = [frame.info.pts_ns for frame in frames]
+    assert all(after > before for before, after in zip(times, times[1:], strict=False))
+    assert frames[-1].image is not None
+    assert frames[-1].image.shape == (240, 320, 3)
+
+
+def test_damage_in_the_middle_costs_frames_not_the_file(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", num_frames=60, size_wh=(320, 240), options={"g": "10"})
+    data = bytearray(path.read_bytes())
+    generator = random.Random(4)
+    for position in range(len(data) // 3, len(data) // 3 + 2000):
+        data[position] = generator.randrange(256)
+    path.write_bytes(data)
+    source = open_video(path)
+    frames = read_all(source)
+    assert 40 < len(frames) <= 60
+    assert frames[-1].info.pts_ns == pytest.approx(5.9e9, abs=0.2e9)  # read to its end
+    assert [frame.info.index for frame in frames] == list(range(len(frames)))
+
+
+def test_undecodable_packets_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Motion JPEG: every packet is a picture of its own, so exactly the ones overwritten are lost.
+    path = write_video(tmp_path / "a.avi", num_frames=20, codec="mjpeg", pix_fmt="yuvj420p")
+    data = path.read_bytes()
+    starts = [position for position in range(len(data) - 3) if data[position : position + 3] == b"\xff\xd8\xff"]
+    assert len(starts) == 20
+    broken = bytearray(data)
+    for number in (5, 11):
+        start, end = starts[number], data.index(b"00dc", starts[number])
+        broken[start:end] = bytes(end - start)
+    path.write_bytes(broken)
+    source = open_video(path)
+    with caplog.at_level(logging.WARNING):
+        frames = read_all(source)
+    assert len(frames) == 18
+    assert source.damaged == 2
+    assert "damaged near frame 5" in caplog.text
+
+
+def test_a_file_cut_short_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_video(tmp_path / "a.mp4", num_frames=60, size_wh=(320, 240))
+    # A file whose index stands in front and whose end is missing, as after a broken download.
+    import av
+
+    with av.open(str(path)) as source, av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    whole = (tmp_path / "fast.mp4").read_bytes()
+    (tmp_path / "fast.mp4").write_bytes(whole[: len(whole) // 2])
+    with caplog.at_level(logging.WARNING):
+        frames = read_all(open_video(tmp_path / "fast.mp4"))
+    assert 5 < len(frames) < 55
+    assert "ends early: its index announces 60 frames" in caplog.text
+
+
+def test_files_that_are_no_video(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video at all\n" * 100)
+    whole = write_video(tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    write_audio(tmp_path / "sound.m4a")
+    for name, message in [
+        ("empty.mp4", "is empty"),
+        ("text.mp4", "not a video"),
+        ("cut.mp4", "cut off"),
+        ("sound.m4a", "no video in it, only audio"),
+        ("missing.mp4", "No such file"),
+    ]:
+        with pytest.raises(SourceError, match=message):
+            open_video(tmp_path / name)
+
+
+def test_unreachable_urls_name_the_problem_but_no_password() -> None:
+    with pytest.raises(SourceError, match="refused") as caught:
+        VideoSource(0, "x", "http://user:secret@127.0.0.1:9/x.mp4?token=secret", timeout_seconds=2)
+    assert "secret" not in str(caught.value)
+
+
+def test_images_in_order_with_their_own_names(tmp_path: Path) -> None:
+    for number, name in enumerate(["b.png", "a.jpg", "c.bmp"]):
+        write_image(tmp_path / name, (64 + number, 48))
+    (tmp_path / "notes.txt").write_text("not an image")
+    [found] = find_inputs([str(tmp_path)])
+    source = ImageSource(0, found.name, found.paths)
+    frames = read_all(source)
+    assert [frame.info.source for frame in frames] == ["a.jpg", "b.png", "c.bmp"]
+    assert [frame.info.size_wh for frame in frames] == [(65, 48), (64, 48), (66, 48)]
+    assert source.stream.is_still
+    assert source.stream.num_frames == 3
+
+
+def test_a_damaged_image_costs_itself_only(tmp_path: Path) -> None:
+    good, bad = write_image(tmp_path / "a.png"), tmp_path / "b.png"
+    bad.write_text("text")
+    source = ImageSource(0, "images", (bad, good, tmp_path / "missing.png"))
+    assert [frame.info.source for frame in read_all(source)] == ["a.png"]
+    assert source.damaged == 2
+    with pytest.raises(SourceError, match="cannot be read as an image"):
+        read_all(ImageSource(0, "b.png", (bad,)))
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.jpg", (64, 48))
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6: turn clockwise
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
+    [frame] = read_all(ImageSource(0, "a.jpg", (path,)))
+    assert frame.info.size_wh == (48, 64)
+
+
+def test_inputs_become_streams(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.mp4", num_frames=1)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    images = [write_image(folder / f"{number}.png", (16, 16)) for number in range(3)]
+    inputs = find_inputs([str(images[0]), str(images[1]), str(video), str(folder), str(folder / "*.png"), "http://u:p@h/x.mp4?k=1"])
+    assert [(each.kind, each.name, len(each.paths)) for each in inputs] == [
+        ("images", "0.png", 2),
+        ("video", "v.mp4", 0),
+        ("images", "photos", 3),
+        ("images", str(folder / "*.png"), 3),
+        ("video", "x.mp4", 0),
+    ]
+
+
+def test_inputs_that_are_not_there(tmp_path: Path) -> None:
+    write_video(tmp_path / "street.mp4", num_frames=1)
+    (tmp_path / "empty").mkdir()
+    for location, message in [
+        ("streat.mp4", "Did you mean .*street.mp4"),
+        ("empty", "holds no images .* It is empty"),
+        (".", "holds no images .* name videos one by one"),
+        ("*.png", "names no images. It matches nothing"),
+        ("nowhere/a.mp4", "does not exist either"),
+    ]:
+        with pytest.raises(SourceError, match=message):
+            find_inputs([str(tmp_path / location)])
+
+
+def test_redact() -> None:
+    assert redact("open rtsp://me:pw@cam/live?key=1 failed") == "open rtsp://***@cam/live?*** failed"
+    assert redact("a@b.mp4") == "a@b.mp4"
+
+
+def test_opencv_and_ffmpeg_agree_on_pictures(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", num_frames=3)
+    capture = cv2.VideoCapture(str(path))
+    for frame in read_all(open_video(path)):
+        found, expected = capture.read()
+        assert found
+        assert frame.image is not None
+        assert np.abs(frame.image.astype(int) - expected).max() <= 2

@@ -1,0 +1,91 @@
+"""The rules of docs/architecture.md that a reader relies on: which file may import which, and what `import tensortap` costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tensortap
+from tensortap import registry
+
+PACKAGE = Path(tensortap.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Folder or file -> what it may import of ours, itself included.
+CORE = {"errors", "geometry", "skeletons", "types"}
+ALLOWED = {
+    "errors": set(),
+    "skeletons": set(),
+    "geometry": set(),
+    "types": {"geometry", "skeletons"},  # for annotations only
+    "registry": {"errors"},
+    "timing": set(),
+    "decode": CORE | {"decode"},
+    "track": CORE | {"track"},
+    "sinks": CORE | {"sinks", "registry"},
+    "portable": CORE | {"portable", "timing", "registry"},
+    "config": {"errors", "geometry", "registry"},
+    "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """First parts of the tensortap modules that a file imports: `tensortap.sinks.video` -> `sinks`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("tensortap.")}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part in ALLOWED:
+        assert imports_of(path) <= ALLOWED[part], f"{path.name} imports more than it may"
+
+
+def test_only_the_ends_know_assemble() -> None:
+    knowing = {path.relative_to(PACKAGE).as_posix() for path in FILES if "assemble" in imports_of(path)}
+    assert {name for name in knowing if not name.startswith("cli/")} <= {"pipeline.py"}
+
+
+def test_import_tensortap_is_light() -> None:
+    code = "import sys, tensortap; print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    heavy = {"cv2", "av", "onnx", "onnxruntime", "openvino", "scipy", "gi", "pyds", "pydantic", "typer", "rich", "orjson"}
+    assert loaded & heavy == set()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, id=name)
+        for table in (registry.DECODERS, registry.ENGINES, registry.SINKS, registry.SOURCES, registry.TRACKERS)
+        for name, entry in table.items()
+    ],
+)
+def test_every_registered_name_points_at_a_class(entry: registry.Entry) -> None:
+    module, _, attribute = entry.target.partition(":")
+    path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    classes = {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)}
+    assert attribute in classes
+
+
+def test_every_registered_name_is_documented() -> None:
+    docs = PACKAGE.parents[1] / "docs"
+    if not docs.is_dir():
+        pytest.skip("the documentation is not beside an installed package")
+    text = "\n".join(path.read_text() for path in docs.glob("*.md"))
+    for table in (registry.DECODERS, registry.ENGINES, registry.SINKS, registry.SOURCES, registry.TRACKERS):
+        for name in table:
+            assert f"`{name}`" in text, f"{name} is not mentioned in docs/"
