@@ -7,7 +7,6 @@ import time
 from types import FrameType
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -25,7 +24,7 @@ _TAKES_SEVERAL = {"-i", "--input", "-o", "--output"}
 class RunCommand(TyperCommand):
     """Lets `-i` and `-o` take several values: `-i a.mp4 b.mp4 photos/`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the flag before every further value, as click wants it."""
         expanded: list[str] = []
         flag: str | None = None

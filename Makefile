@@ -1,0 +1,39 @@
+# Everything happens in a virtual environment of its own; `make test` on a fresh machine needs nothing before it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup test check format bench clean
+
+help:
+	@echo "make setup   virtual environment with tensortap and its tools in $(VENV)"
+	@echo "make test    the tests (TENSORTAP_TEST_ASSETS=folder adds those on real models and videos)"
+	@echo "make check   ruff and mypy"
+	@echo "make bench   the benchmarks; prints tables"
+
+setup: $(BIN)/.ready
+
+$(BIN)/.ready: pyproject.toml
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || tools/install-venv.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet --editable . --group test --group check
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

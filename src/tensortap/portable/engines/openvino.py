@@ -1,0 +1,187 @@
+"""OpenVINO: the fastest engine on CPUs, and Intel's GPUs' own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino.preprocess import PrePostProcessor
+
+from tensortap.errors import EngineError
+from tensortap.portable.engines.base import InputFormat, read_only
+from tensortap.portable.engines.cpu import cpu_name
+from tensortap.portable.model import ModelInfo, image_input
+
+_log = logging.getLogger(__name__)
+_WATCHDOG_SECONDS = 60.0
+_PRECISIONS = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+
+
+class OpenVinoRequest:
+    """One inference request; `images` is the memory that OpenVINO reads."""
+
+    def __init__(self, request: Any, images: np.ndarray, output_names: list[str]) -> None:
+        self.images = images
+        self._request = request
+        self._output_names = output_names
+        self._num_frames = 0
+        self._running = False
+
+    def start(self, num_frames: int) -> None:
+        """Begin inference; a batch that is not full runs with whatever the rest of it holds."""
+        self._num_frames = num_frames
+        self._request.start_async()
+        self._running = True
+
+    def wait(self) -> Mapping[str, np.ndarray]:
+        """The outputs, views of OpenVINO's memory.
+
+        Raises:
+            EngineError: inference failed, or gave nothing for a minute.
+        """
+        deadline = time.monotonic() + _WATCHDOG_SECONDS
+        try:
+            # In slices, so that Ctrl-C is served meanwhile.
+            while not self._request.wait_for(200):
+                if time.monotonic() > deadline:
+                    raise EngineError(f"OpenVINO has given no result for {_WATCHDOG_SECONDS:.0f} s; its threads seem to hang.")
+            self._running = False
+        except RuntimeError as exc:
+            self._running = False
+            raise EngineError(f"OpenVINO failed during inference: {_first_line(exc)}") from exc
+        return {
+            name: read_only(self._request.get_output_tensor(number).data[: self._num_frames])
+            for number, name in enumerate(self._output_names)
+        }
+
+    def finish(self) -> None:
+        """Wait for a result that nobody wants any more."""
+        if self._running:
+            self._running = False
+            self._request.cancel()
+            self._request.wait_for(int(_WATCHDOG_SECONDS * 1000))
+
+
+class OpenVinoEngine:
+    """A model in OpenVINO's CPU plug-in, with static shapes and asynchronous requests.
+
+    Args:
+        model: an ONNX file or an OpenVINO IR.
+        input_format: folded into the model together with uint8 and NHWC, by its PrePostProcessor.
+        network_wh: width and height of the network input.
+        batch_size: frames a request; must be the model's own where that is fixed.
+        precision: `auto` is the plug-in's choice, bf16 on CPUs that have it; else `f32`, `bf16` or `f16`.
+        threads: cores to use; `None` for all.
+
+    Raises:
+        EngineError: OpenVINO cannot load the model, or the CPU lacks the precision.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        model: ModelInfo,
+        input_format: InputFormat,
+        *,
+        network_wh: tuple[int, int],
+        batch_size: int = 1,
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.batch_size = batch_size
+        self.device = cpu_name()
+        core = ov.Core()
+        config = self._config(core, precision, threads)
+        try:
+            network = core.read_model(model.path)
+            _fix_shape(network, model, network_wh, batch_size)
+            network = _fold_input(network, model, input_format)
+            compiled = core.compile_model(network, "CPU", config)
+        except RuntimeError as exc:
+            raise EngineError(f"OpenVINO {_version()} cannot load {model.path.name}: {_first_line(exc)}") from exc
+        self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if any(node.get_type_name() == "FakeQuantize" for node in network.get_ops()):
+            self.precision = f"int8+{self.precision}"
+        names = [output.name for output in model.outputs]
+        num_requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
+        self.requests = [self._create_request(compiled, network_wh, names) for _ in range(num_requests)]
+        self.outputs = self._warm_up()
+
+    def close(self) -> None:
+        """Wait for what is in flight."""
+        for request in self.requests:
+            request.finish()
+
+    def _config(self, core: Any, precision: str, threads: int | None) -> dict[str, Any]:
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        if precision != "auto":
+            capability = _PRECISIONS[precision]
+            offered = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            if capability not in offered:
+                can = ", ".join(name for name, needed in _PRECISIONS.items() if needed in offered)
+                raise EngineError(f"--precision {precision}: OpenVINO on {self.device} computes in {can} only.")
+            config["INFERENCE_PRECISION_HINT"] = precision
+        return config
+
+    def _create_request(self, compiled: Any, network_wh: tuple[int, int], names: list[str]) -> OpenVinoRequest:
+        request = compiled.create_infer_request()
+        images = request.get_input_tensor().data
+        expected = (self.batch_size, network_wh[1], network_wh[0], 3)
+        assert images.shape == expected, f"{images.shape} instead of {expected}"
+        return OpenVinoRequest(request, images, names)
+
+    def _warm_up(self) -> dict[str, tuple[int, ...]]:
+        request = self.requests[0]
+        request.images[...] = 0
+        request.start(self.batch_size)
+        outputs = request.wait()
+        for name, output in outputs.items():
+            if output.shape[:1] != (self.batch_size,):
+                raise EngineError(f"Output {name!r} has the shape {output.shape}: its first axis is not the batch.")
+        return {name: output.shape[1:] for name, output in outputs.items()}
+
+
+def _fix_shape(network: Any, model: ModelInfo, network_wh: tuple[int, int], batch_size: int) -> None:
+    """Make every axis of the input static: dynamic shapes cost speed, and have hung on some CPUs."""
+    wanted = image_input(model)
+    if wanted.batch not in (None, batch_size):
+        raise EngineError(
+            f"--batch {batch_size}: the batch of {model.path.name} is fixed at {wanted.batch}. Export it as dynamic."
+        )
+    width, height = network_wh
+    shape = [batch_size, 3, height, width] if wanted.layout == "NCHW" else [batch_size, height, width, 3]
+    network.reshape(shape)
+
+
+def _fold_input(network: Any, model: ModelInfo, input_format: InputFormat) -> Any:
+    """Prepend what turns uint8 NHWC pictures into the network's input."""
+    wanted = image_input(model)
+    processor = PrePostProcessor(network)
+    image = processor.input()
+    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    image.model().set_layout(ov.Layout(wanted.layout))
+    if wanted.dtype != "uint8":
+        # In float32 also for half-typed networks, whose input type is restored by the processor.
+        steps = image.preprocess().convert_element_type(ov.Type.f32)
+        if any(input_format.mean):
+            steps = steps.mean(list(input_format.mean))
+        steps.scale(1 / input_format.scale)
+    return processor.build()
+
+
+def _version() -> str:
+    return str(ov.__version__).split("-", maxsplit=1)[0]
+
+
+def _first_line(error: Exception) -> str:
+    """What OpenVINO means: the last line of its trace that is not a place in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '", "While validating"))]
+    return (telling or lines or [type(error).__name__])[0]
