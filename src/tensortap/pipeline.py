@@ -105,7 +105,7 @@ class Pipeline:
         inputs: a path, URL, folder or glob, or several.
         model: an ONNX file, an OpenVINO `.xml`, or a folder that holds one.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
-        decoder: your own `TensorFrame -> Poses`; by default the head is recognised.
+        decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised.
         **settings: fields of `tensortap.config.Settings`, e.g. `conf_thres=0.4`, `engine="onnxruntime"`, `tracker=None`.
 
     Raises:
@@ -118,15 +118,18 @@ class Pipeline:
         model: str | Path,
         *,
         outputs: str | Path | Sequence[str | Path] = (),
-        decoder: Decoder | None = None,
+        decoder: Decoder | str = "auto",
         **settings: Any,
     ) -> None:
         from tensortap.assemble import assemble
         from tensortap.config import Settings
 
+        own_decoder = None if isinstance(decoder, str) else decoder
+        if isinstance(decoder, str):
+            settings["decoder"] = decoder
         self.settings = Settings.checked(inputs=inputs, model=model, outputs=outputs, **settings)
         self.clock = StageClock()
-        self.parts: Parts = assemble(self.settings, decoder=decoder, clock=self.clock)
+        self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock)
         self.summary = Summary()
         self._taps: list[Tap] = []
         self._trackers: dict[int, Tracker] = {}
