@@ -136,6 +136,14 @@ class Poses:
         num_people = len(self.boxes_xyxy)
         if self.track_ids is _UNTRACKED:
             object.__setattr__(self, "track_ids", np.full(num_people, -1, np.int64))
+        if not (
+            self.boxes_xyxy.shape == (num_people, 4)
+            and self.scores.shape == self.class_ids.shape == self.track_ids.shape == (num_people,)
+            and self.keypoints.shape == (num_people, self.skeleton.num_keypoints, 3)
+        ):
+            self._explain_shapes(num_people)
+
+    def _explain_shapes(self, num_people: int) -> None:
         expected = {
             "boxes_xyxy": (num_people, 4),
             "scores": (num_people,),

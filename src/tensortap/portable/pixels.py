@@ -31,6 +31,8 @@ _LUMA_WEIGHTS = {
     10: (0.2627, 0.0593),
 }
 _BT601_WEIGHTS = (0.299, 0.114)
+BT601_LIMITED = (*_BT601_WEIGHTS, False)
+"""`YuvPixels.color` of most video of standard definition, and of video that does not say."""
 _AVCOL_SPC_RGB = 0
 _AVCOL_RANGE_JPEG = 2
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tensortap.errors import SourceError
 from tensortap.geometry import Letterbox, letterbox
-from tensortap.portable.pixels import BgrPixels, YuvPixels
+from tensortap.portable.pixels import BT601_LIMITED, BgrPixels, YuvPixels
 from tensortap.types import Frame
 
 _INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
@@ -59,10 +59,10 @@ class Preprocessor:
             self._padded[address] = box
 
     def _write_planes(self, pixels: YuvPixels, box: Letterbox, target: np.ndarray) -> None:
-        resized = [
-            self._resized(plane, box, number, np.dtype(plane.dtype), plane.shape[2:])
-            for number, plane in enumerate(pixels.planes)
-        ]
+        if _is_plain_i420(pixels, box):
+            self._write_i420(pixels.planes, box, target)
+            return
+        resized = [self._resized(plane, box, number) for number, plane in enumerate(pixels.planes)]
         if pixels.divisor > 1:
             resized = [cv2.convertScaleAbs(plane, alpha=1 / pixels.divisor) for plane in resized]
         if len(resized) == 2:  # Y and interleaved UV
@@ -70,28 +70,41 @@ class Preprocessor:
         yuv = cv2.merge(resized, self._buffer(3, *target.shape))
         cv2.transform(yuv, _yuv_matrix(pixels.color, self.color), dst=target)
 
+    def _write_i420(self, planes: tuple[np.ndarray, ...], box: Letterbox, target: np.ndarray) -> None:
+        """The commonest layout by OpenCV's own conversion: chroma stays subsampled, which saves a third of the time."""
+        width, height = box.resized_wh
+        yuv = self._buffer(3, height + height // 2, width)
+        chroma = yuv[height:].reshape(2, height // 2, width // 2)
+        self._resize_into(planes[0], box, yuv[:height])
+        self._resize_into(planes[1], box, chroma[0])
+        self._resize_into(planes[2], box, chroma[1])
+        cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB_I420 if self.color == "rgb" else cv2.COLOR_YUV2BGR_I420, dst=target)
+
     def _write_bgr(self, pixels: BgrPixels, box: Letterbox, target: np.ndarray) -> None:
-        resized = self._resized(pixels.image, box, 0, np.dtype(np.uint8), (3,))
+        resized = self._resized(pixels.image, box, 0)
         if self.color == "rgb":
             cv2.cvtColor(resized, cv2.COLOR_BGR2RGB, dst=target)
         else:
             target[...] = resized
 
-    def _resized(
-        self, plane: np.ndarray, box: Letterbox, number: int, dtype: np.dtype, channels: tuple[int, ...]
-    ) -> np.ndarray:
+    def _resized(self, plane: np.ndarray, box: Letterbox, number: int) -> np.ndarray:
         """One plane, cropped and resized to the letterbox, in a buffer that the next frame reuses."""
+        width, height = box.resized_wh
+        buffer = self._buffer(number, height, width, *plane.shape[2:], dtype=plane.dtype)
+        self._resize_into(plane, box, buffer)
+        return buffer
+
+    @staticmethod
+    def _resize_into(plane: np.ndarray, box: Letterbox, target: np.ndarray) -> None:
+        """Crop one plane and resize it to the size of the target."""
         # A subsampled plane is cropped at the same place, in its own pixels.
         across = -(-box.source_wh[0] // plane.shape[1])
         down = -(-box.source_wh[1] // plane.shape[0])
         left, top, right, bottom = box.crop_xyxy
         cropped = plane[top // down : -(-bottom // down), left // across : -(-right // across)]
-        width, height = box.resized_wh
-        buffer = self._buffer(number, height, width, *channels, dtype=dtype)
-        cv2.resize(cropped, (width, height), dst=buffer, interpolation=_INTERPOLATION[box.interpolation])
-        return buffer
+        cv2.resize(cropped, target.shape[1::-1], dst=target, interpolation=_INTERPOLATION[box.interpolation])
 
-    def _buffer(self, number: int, *shape: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    def _buffer(self, number: int, *shape: int, dtype: np.dtype[np.generic] | type[np.generic] = np.uint8) -> np.ndarray:
         """Memory for intermediate pictures, kept: fresh pages cost more than the work done on them."""
         key = (number, np.dtype(dtype).itemsize, *shape)
         buffer = self._scratch.get(key)
@@ -100,6 +113,19 @@ class Preprocessor:
                 self._scratch.clear()
             buffer = self._scratch[key] = np.empty(shape, dtype)
         return buffer
+
+
+def _is_plain_i420(pixels: YuvPixels, box: Letterbox) -> bool:
+    """8-bit 4:2:0 in BT.601's limited range, at an even size: what `COLOR_YUV2RGB_I420` converts, and nothing else."""
+    planes = pixels.planes
+    return (
+        len(planes) == 3
+        and pixels.divisor == 1
+        and planes[0].dtype == np.uint8
+        and planes[1].shape == (-(-planes[0].shape[0] // 2), -(-planes[0].shape[1] // 2))
+        and pixels.color == BT601_LIMITED
+        and not (box.resized_wh[0] % 2 or box.resized_wh[1] % 2)
+    )
 
 
 @lru_cache(maxsize=32)
