@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -184,7 +184,7 @@ class Poses:
 
     def with_track_ids(self, track_ids: np.ndarray) -> Poses:
         """The same people with these identities."""
-        return replace(self, track_ids=track_ids)
+        return Poses(self.boxes_xyxy, self.scores, self.class_ids, self.keypoints, self.skeleton, track_ids)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def similarity(
     num_keypoints = max(1, min(FULL_TRUST, keypoints_a.shape[1]))
     weight = oks_weight * np.minimum(num_common / num_keypoints, 1)
     size = boxes_a[:, 2:] - boxes_a[:, :2]
-    areas = np.maximum(size[:, 0] * size[:, 1], 1)[:, None] * OKS_TOLERANCE**2
+    areas = np.maximum(size[:, 0] * size[:, 1], 1).astype(np.float32)[:, None] * np.float32(OKS_TOLERANCE**2)
     oks = oks_matrix(keypoints_a, keypoints_b, areas, sigmas, min_keypoint_score)
     mixed: np.ndarray = iou + weight * (oks - iou)
     return mixed
@@ -55,8 +55,6 @@ def similarity(
 
 def assign(similarity: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns, intp (P,) each, of the pairs that together are most similar; none of them below the threshold."""
-    if not similarity.size:
-        return np.empty(0, np.intp), np.empty(0, np.intp)
     gated = np.where(similarity >= threshold, similarity, 0.0)
     rows, columns = linear_sum_assignment(gated, maximize=True)
     good = gated[rows, columns] > 0

@@ -21,60 +21,61 @@ class BoxFilter:
     """
 
     def __init__(self) -> None:
-        empty = np.empty((0, 4))
-        self.position = empty
+        self._state = np.empty((5, 0, 4))
+        """float64 (5, T, 4): position, velocity, variance, covariance of the two, variance of the velocity."""
+
+    @property
+    def position(self) -> np.ndarray:
         """float64 (T, 4): centre x, centre y, width, height in pixels."""
-        self.velocity = empty
+        position: np.ndarray = self._state[0]
+        return position
+
+    @property
+    def velocity(self) -> np.ndarray:
         """float64 (T, 4): their change in pixels a second."""
-        self._variance = empty
-        self._covariance = empty
-        self._velocity_variance = empty
+        velocity: np.ndarray = self._state[1]
+        return velocity
 
     def predict(self, dt_seconds: float) -> None:
         """Move all boxes on by this time."""
-        if dt_seconds <= 0 or not len(self.position):
+        position, velocity, variance, covariance, velocity_variance = self._state
+        if dt_seconds <= 0 or not len(position):
             return
-        self.position = self.position + self.velocity * dt_seconds
+        position += velocity * dt_seconds
         # A width or height that shrinks through zero means nothing.
-        np.maximum(self.position[:, 2:], 1.0, out=self.position[:, 2:])
-        noise = (ACCELERATION_STD * scales(self.position)) ** 2
-        self._variance = (
-            self._variance
-            + dt_seconds * (2 * self._covariance + dt_seconds * self._velocity_variance)
-            + noise * (dt_seconds**3 / 3)
-        )
-        self._covariance = self._covariance + dt_seconds * self._velocity_variance + noise * (dt_seconds**2 / 2)
-        self._velocity_variance = self._velocity_variance + noise * dt_seconds
+        np.maximum(position[:, 2:], 1.0, out=position[:, 2:])
+        noise = (ACCELERATION_STD * scales(position)) ** 2
+        variance += dt_seconds * (2 * covariance + dt_seconds * velocity_variance) + noise * (dt_seconds**3 / 3)
+        covariance += dt_seconds * velocity_variance + noise * (dt_seconds**2 / 2)
+        velocity_variance += noise * dt_seconds
 
     def update(self, rows: np.ndarray, measured: np.ndarray) -> None:
         """Correct the boxes at these rows, intp (M,), by what was measured, (M, 4) as `position`."""
-        if not len(rows):
-            return
-        position, variance, covariance = self.position[rows], self._variance[rows], self._covariance[rows]
+        state = self._state[:, rows]
+        position, velocity, variance, covariance, velocity_variance = state
         surprise = measured - position
         total = variance + (MEASUREMENT_STD * scales(measured)) ** 2
         gain, velocity_gain = variance / total, covariance / total
-        self.position[rows] = position + gain * surprise
-        self.velocity[rows] += velocity_gain * surprise
-        self._variance[rows] = (1 - gain) * variance
-        self._velocity_variance[rows] -= velocity_gain * covariance
-        self._covariance[rows] = (1 - gain) * covariance
+        position += gain * surprise
+        velocity += velocity_gain * surprise
+        velocity_variance -= velocity_gain * covariance
+        rest = 1 - gain
+        variance *= rest
+        covariance *= rest
+        self._state[:, rows] = state
 
     def append(self, measured: np.ndarray) -> None:
         """Start a box at each of these positions, (M, 4), at rest."""
-        scale = scales(measured)
-        zero = np.zeros_like(measured)
-        self.position = np.concatenate((self.position, measured))
-        self.velocity = np.concatenate((self.velocity, zero))
-        self._variance = np.concatenate((self._variance, zero + (MEASUREMENT_STD * scale) ** 2))
-        self._covariance = np.concatenate((self._covariance, zero))
-        self._velocity_variance = np.concatenate((self._velocity_variance, zero + (INITIAL_VELOCITY_STD * scale) ** 2))
+        variance = scales(measured) ** 2
+        new = np.zeros((5, *measured.shape))
+        new[0] = measured
+        new[2] = MEASUREMENT_STD**2 * variance
+        new[4] = INITIAL_VELOCITY_STD**2 * variance
+        self._state = np.concatenate((self._state, new), axis=1)
 
     def keep(self, mask: np.ndarray) -> None:
         """Forget the boxes where this mask, bool (T,), is False."""
-        self.position, self.velocity = self.position[mask], self.velocity[mask]
-        self._variance, self._covariance = self._variance[mask], self._covariance[mask]
-        self._velocity_variance = self._velocity_variance[mask]
+        self._state = self._state[:, mask]
 
 
 def scales(boxes_cxcywh: np.ndarray) -> np.ndarray:

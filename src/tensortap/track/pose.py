@@ -141,7 +141,7 @@ class PoseTracker:
     ) -> None:
         """The three stages of the association; strikes those who are matched from `left` and writes their ids."""
         position = self._filter.position
-        predicted = self._keypoints.astype(np.float64)
+        predicted = self._keypoints.copy()
         predicted[..., :2] += (position[:, :2] - self._keypoint_centers)[:, None]
         alike = similarity(
             _corners(position),
@@ -152,8 +152,8 @@ class PoseTracker:
             oks_weight=self.oks_weight,
             min_keypoint_score=self.min_keypoint_score,
         )
-        alike = np.nan_to_num(alike, nan=0.0)
-        alike[self._class_ids[:, None] != poses.class_ids[None, :]] = 0
+        # Other classes never match; nor does what is not a number.
+        alike = np.where((self._class_ids[:, None] == poses.class_ids) & (alike > 0), alike, 0.0)
         confirmed = self._ids > 0
         in_view = self._seen_ns >= self._before_ns
         waiting = np.ones(len(self._ids), bool)
@@ -162,9 +162,10 @@ class PoseTracker:
             (confirmed & in_view, ~high, self.low_match_threshold),
             (~confirmed, high, self.new_match_threshold),
         ):
-            rows = np.flatnonzero(tracks & waiting)
-            columns = np.flatnonzero(people & left)
-            matched_rows, matched_columns = assign(alike[np.ix_(rows, columns)], threshold)
+            rows, columns = (tracks & waiting).nonzero()[0], (people & left).nonzero()[0]
+            if not len(rows) or not len(columns):
+                continue
+            matched_rows, matched_columns = assign(alike[rows[:, None], columns], threshold)
             rows, columns = rows[matched_rows], columns[matched_columns]
             waiting[rows], left[columns] = False, False
             self._see(rows, columns, poses, boxes)
