@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tensortap.geometry import iou_matrix, oks_matrix
 
-OKS_TOLERANCE = 2.0
+OKS_TOLERANCE = 1.5
 """By how much the sigmas of OKS are widened: they describe how exactly people annotate a still picture, but between two frames
 limbs move on their own. The area goes with its square."""
 FULL_TRUST = 8

@@ -39,7 +39,7 @@ class PoseTracker:
         low_match_threshold: float = 0.4,
         new_match_threshold: float = 0.3,
         lost_seconds: float = 1.0,
-        oks_weight: float = 0.6,
+        oks_weight: float = 0.7,
         min_keypoint_score: float = 0.3,
     ) -> None:
         self.high_threshold = high_threshold
