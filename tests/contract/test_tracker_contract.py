@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from people import person, poses_of
 
+from people import person, poses_of
 from tensortap import registry
 from tensortap.types import Poses
 
@@ -71,5 +71,7 @@ def test_the_same_frames_give_the_same_identities(make: Callable[[], Any]) -> No
     outcomes = []
     for _ in range(2):
         tracker = make()
-        outcomes.append([tracker.update(poses, step * 40_000_000).track_ids.tolist() for step, poses in enumerate(random_frames(7))])
+        outcomes.append(
+            [tracker.update(poses, step * 40_000_000).track_ids.tolist() for step, poses in enumerate(random_frames(7))]
+        )
     assert outcomes[0] == outcomes[1]

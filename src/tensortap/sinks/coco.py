@@ -35,9 +35,11 @@ class CocoSink:
         """Write the people of one frame. Raises SinkError."""
         self._num_images += 1
         stem = Path(result.info.source).stem
-        people = result.poses
+        # The evaluation reads numbers only: boxes that are none are left out, keypoints that are none become (0, 0, 0).
+        people = result.poses.take(np.isfinite(result.poses.boxes_xyxy).all(axis=1))
         if not len(people):
             return
+        keypoints = np.where(np.isfinite(people.keypoints).all(axis=2, keepdims=True), people.keypoints, 0)
         boxes = people.boxes_xyxy.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         rows = [
@@ -45,7 +47,7 @@ class CocoSink:
                 {
                     "image_id": int(stem) if stem.isdecimal() else self._num_images,
                     "category_id": class_id + 1,
-                    "keypoints": keypoints,
+                    "keypoints": flat,
                     "score": score,
                     "bbox": box,
                     "file_name": result.info.source,
@@ -53,11 +55,11 @@ class CocoSink:
                 },
                 option=orjson.OPT_SERIALIZE_NUMPY,
             )
-            for class_id, score, box, keypoints in zip(
+            for class_id, score, box, flat in zip(
                 people.class_ids.tolist(),
                 people.scores.tolist(),
                 boxes.round(3),
-                people.keypoints.reshape(len(people), -1).astype(np.float64).round(3),
+                keypoints.reshape(len(people), -1).astype(np.float64).round(3),
                 strict=True,
             )
         ]

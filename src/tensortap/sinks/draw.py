@@ -127,8 +127,8 @@ def _draw_box(canvas: np.ndarray, poses: Poses, row: int, brush: _Brush) -> None
     label = f"#{track_id} {score}" if track_id >= 0 else score
     weight = max(1, round(brush.text * 1.6))
     (text_width, text_height), baseline = cv2.getTextSize(label, _FONT, brush.text, weight)
-    if text_width > max(right - left, 40) * 2:
-        return  # a far-away person would disappear behind the label
+    if text_width > max(right - left, 40) * 2 or text_height > height / 8:
+        return  # a far-away person, or a tiny picture, would disappear behind the label
     pad = max(1, round(text_height * 0.3))
     x = min(max(left, 0), max(0, width - text_width - 2 * pad))
     above = top - text_height - baseline - pad

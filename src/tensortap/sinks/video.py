@@ -20,8 +20,9 @@ from tensortap.types import Result
 _TICKS = 90_000
 """Ticks a second: fine enough for every frame rate in use, coarse enough for 32-bit fields of MP4."""
 _ENCODERS = {"h264": "libx264", "h265": "libx265"}
-# The file is written in fragments of at most a second, each of which plays. On a clean end FFmpeg turns it into a plain MP4.
-_MP4_OPTIONS = {"movflags": "+hybrid_fragmented+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
+# Fragments of at most a second, each of which plays as soon as it is written. (FFmpeg's `hybrid_fragmented` would turn them
+# into a plain MP4 at the end, but ruins the file where the disk is full at that moment.)
+_MP4_OPTIONS = {"movflags": "+default_base_moof+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
 _MKV_OPTIONS = {"cluster_time_limit": "1000", "flush_packets": "1"}
 _SMPTE170M = 6  # AVColorSpace: BT.601, the matrix of OpenCV's conversion
 _MPEG_RANGE = 1

@@ -14,7 +14,10 @@ def textbook(boxes: np.ndarray, scores: np.ndarray, threshold: float, class_ids:
     overlaps = iou_matrix(boxes, boxes)
     kept: list[int] = []
     for row in np.argsort(-scores, kind="stable"):
-        if all(overlaps[row, other] <= threshold or (class_ids is not None and class_ids[row] != class_ids[other]) for other in kept):
+        if all(
+            overlaps[row, other] <= threshold or (class_ids is not None and class_ids[row] != class_ids[other])
+            for other in kept
+        ):
             kept.append(int(row))
     return kept
 

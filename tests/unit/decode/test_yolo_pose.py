@@ -70,7 +70,9 @@ def test_known_poses_come_back(
     # Side by side, so that NMS keeps all; keypoints anywhere, also left of and outside the frame.
     width = source_wh[0] / num_people
     left = np.arange(num_people) * width
-    boxes = np.stack([left, np.full(num_people, -5.0), left + width * 0.9, np.full(num_people, source_wh[1])], 1).astype(np.float32)
+    boxes = np.stack([left, np.full(num_people, -5.0), left + width * 0.9, np.full(num_people, source_wh[1])], 1).astype(
+        np.float32
+    )
     keypoints = generator.uniform(-0.3, 1.3, (num_people, num_keypoints, 3)).astype(np.float32)
     keypoints[..., :2] *= source_wh
     keypoints[..., 2] = generator.uniform(0, 1, keypoints.shape[:2])

@@ -8,8 +8,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from media import picture, rotate_by_metadata, write_video
 
+from media import picture, rotate_by_metadata, write_video
 from tensortap.geometry import LETTERBOX_POLICIES, letterbox
 from tensortap.portable.pixels import BgrPixels, wrap
 from tensortap.portable.preprocess import Preprocessor
@@ -58,7 +58,8 @@ def test_every_policy_and_shape(policy: str, size_wh: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "pix_fmt", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "nv12", "p010le", "yuv420p10le", "yuv444p12le", "rgb24", "gray", "gbrp"]
+    "pix_fmt",
+    ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "nv12", "p010le", "yuv420p10le", "yuv444p12le", "rgb24", "gray", "gbrp"],
 )
 def test_pixel_formats(pix_fmt: str) -> None:
     frame = frame_of(picture(320, 180), pix_fmt)

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from media import picture, rotate_by_metadata, write_audio, write_image, write_video
 
+from media import picture, rotate_by_metadata, write_audio, write_image, write_video
 from tensortap.errors import SourceError
 from tensortap.portable.sources.images import ImageSource
 from tensortap.portable.sources.inputs import find_inputs, redact
@@ -212,7 +212,9 @@ def test_inputs_become_streams(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     images = [write_image(folder / f"{number}.png", (16, 16)) for number in range(3)]
-    inputs = find_inputs([str(images[0]), str(images[1]), str(video), str(folder), str(folder / "*.png"), "http://u:p@h/x.mp4?k=1"])
+    inputs = find_inputs(
+        [str(images[0]), str(images[1]), str(video), str(folder), str(folder / "*.png"), "http://u:p@h/x.mp4?k=1"]
+    )
     assert [(each.kind, each.name, len(each.paths)) for each in inputs] == [
         ("images", "0.png", 2),
         ("video", "v.mp4", 0),

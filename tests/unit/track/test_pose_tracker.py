@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from people import person, poses_of
 
+from people import person, poses_of
 from tensortap.track.pose import PoseTracker
 from tensortap.types import Poses
 

@@ -1,0 +1,82 @@
+"""What every sink promises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from people import person, poses_of, result
+from tensortap import registry
+from tensortap.errors import SinkError
+from tensortap.sinks.memory import MemorySink
+
+NAMES = {"coco": "out.coco.json", "jsonl": "out.jsonl", "null": "null", "video": "out.mp4"}
+
+
+def test_all_sinks_are_covered() -> None:
+    assert set(NAMES) == set(registry.SINKS)
+
+
+@pytest.fixture(params=[*NAMES, "memory"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
+    if request.param == "memory":
+        return MemorySink
+    return lambda: registry.load("sink", registry.SINKS, request.param)(tmp_path / NAMES[request.param])
+
+
+def test_writes_and_closes_twice(make: Callable[[], Any]) -> None:
+    before = threading.active_count()
+    sink = make()
+    for index in range(5):
+        sink.write(result(index))
+    sink.close()
+    sink.close()
+    assert threading.active_count() == before
+
+
+def test_nothing_after_close(make: Callable[[], Any]) -> None:
+    sink = make()
+    sink.write(result())
+    sink.close()
+    with pytest.raises(SinkError, match="closed"):
+        sink.write(result(1))
+
+
+def test_nothing_at_all(make: Callable[[], Any]) -> None:
+    make().close()
+
+
+def test_results_are_only_read(make: Callable[[], Any]) -> None:
+    poses = poses_of([person(60, top=10, height=70)])
+    for array in (poses.boxes_xyxy, poses.scores, poses.keypoints, poses.class_ids, poses.track_ids):
+        array.flags.writeable = False
+    sink = make()
+    for index in range(3):
+        sink.write(result(index, poses))
+    sink.close()
+
+
+def test_strange_people(make: Callable[[], Any]) -> None:
+    poses = poses_of([person(-3000), person(60, top=10, height=70), person(50, height=1)])
+    boxes, keypoints = poses.boxes_xyxy.copy(), poses.keypoints.copy()
+    boxes[2], keypoints[1, :5], keypoints[2] = np.inf, np.nan, -1e30
+    sink = make()
+    sink.write(result(0, type(poses)(boxes, poses.scores, poses.class_ids, keypoints, poses.skeleton)))
+    sink.close()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "null"])
+@pytest.mark.parametrize("place", ["missing/folder", "folder"])
+def test_unwritable_paths_are_said_at_once(name: str, place: str, tmp_path: Path) -> None:
+    path = tmp_path / place / NAMES[name]
+    if place == "folder":
+        path.mkdir(parents=True)
+    with pytest.raises(SinkError, match="cannot be written") as caught:
+        registry.load("sink", registry.SINKS, name)(path)
+    assert str(path) in str(caught.value)
+    assert not [thread for thread in threading.enumerate() if "tensortap" in thread.name]
