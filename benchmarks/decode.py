@@ -31,8 +31,8 @@ def main() -> None:
             turned = TensorFrame(frame.frame, {"output0": np.ascontiguousarray(tensor.T)}, frame.letterbox)
             milliseconds_turned = median_ms(lambda frame=turned, decoder=transposed: decoder(frame))
             print(
-                f"{people:2d} people, {candidates:3d} candidates: {milliseconds:.4f} ms (transposed {milliseconds_turned:.4f}); "
-                f"asked for: {limit}"
+                f"{people:2d} people, {candidates:3d} candidates: {milliseconds:.4f} ms "
+                f"(transposed {milliseconds_turned:.4f}); asked for: {limit}"
             )
 
 

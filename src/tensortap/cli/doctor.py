@@ -17,6 +17,7 @@ from tensortap import __version__
 from tensortap.assemble import AUTO_ENGINES
 from tensortap.cli.console import DebugOption, JsonOption, print_json
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
+from tensortap.portable.quiet_openvino import import_openvino
 from tensortap.registry import ENGINES, TRACKERS, Entry, missing_modules
 
 _PACKAGES = ("av", "numpy", "onnx", "onnxruntime", "openvino", "orjson", "pydantic", "rich", "scipy", "typer")
@@ -87,7 +88,7 @@ def _engine(name: str, entry: Entry) -> dict[str, Any]:
 
 def _offers(name: str) -> list[str]:
     if name == "openvino":
-        core = importlib.import_module("openvino").Core()
+        core = import_openvino().Core()
         return [
             f"{device}: {' '.join(core.get_property(device, 'OPTIMIZATION_CAPABILITIES'))}" for device in core.available_devices
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tensortap.errors import MissingDependencyError, ModelError
+from tensortap.portable.quiet_openvino import import_openvino
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def _read_openvino(path: Path) -> ModelInfo:
     if not path.with_suffix(".bin").exists():
         raise ModelError(f"{path} has no {path.with_suffix('.bin').name} beside it, which holds the weights.")
     try:
-        import openvino as ov
+        ov = import_openvino()
     except ImportError as exc:
         raise MissingDependencyError(f"{path.name} is an OpenVINO model. Try: pip install openvino") from exc
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -95,7 +96,7 @@ def test_a_change_of_resolution_is_followed_and_time_goes_on(tmp_path: Path) -> 
     assert sizes[0] == (160, 96)
     assert sizes[-1] == (320, 240)
     times = [frame.info.pts_ns for frame in frames]
-    assert all(after > before for before, after in zip(times, times[1:], strict=False))
+    assert all(after > before for before, after in pairwise(times))
     assert frames[-1].image is not None
     assert frames[-1].image.shape == (240, 320, 3)
 

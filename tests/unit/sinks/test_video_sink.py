@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import av
@@ -182,8 +183,7 @@ def test_what_the_thread_raises_surfaces_with_its_traceback() -> None:
 
     worker = BackgroundWorker("test", consume, lambda: finished.append(True), queue_size=2)
     with pytest.raises(SinkError, match="two") as caught:
-        for item in range(1000):
-            worker.put(item)
+        deque(map(worker.put, range(1000)), maxlen=0)
     assert "consume" in [entry.name for entry in caught.traceback]
     worker.close()
     assert finished == [True]

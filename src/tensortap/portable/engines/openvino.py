@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino.preprocess import PrePostProcessor
 
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat, read_only
 from tensortap.portable.engines.cpu import cpu_name
 from tensortap.portable.model import ModelInfo, image_input
+from tensortap.portable.quiet_openvino import import_openvino
+
+ov = import_openvino()
 
 _log = logging.getLogger(__name__)
 _WATCHDOG_SECONDS = 60.0
@@ -60,10 +61,13 @@ class OpenVinoRequest:
 
     def finish(self) -> None:
         """Wait for a result that nobody wants any more."""
-        if self._running:
-            self._running = False
-            self._request.cancel()
+        if not self._running:
+            return
+        self._running = False
+        try:
             self._request.wait_for(int(_WATCHDOG_SECONDS * 1000))
+        except RuntimeError as exc:
+            _log.debug("the last inference failed: %s", _first_line(exc))
 
 
 class OpenVinoEngine:
@@ -163,7 +167,7 @@ def _fix_shape(network: Any, model: ModelInfo, network_wh: tuple[int, int], batc
 def _fold_input(network: Any, model: ModelInfo, input_format: InputFormat) -> Any:
     """Prepend what turns uint8 NHWC pictures into the network's input."""
     wanted = image_input(model)
-    processor = PrePostProcessor(network)
+    processor = ov.preprocess.PrePostProcessor(network)
     image = processor.input()
     image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     image.model().set_layout(ov.Layout(wanted.layout))

@@ -1,0 +1,129 @@
+"""Tiny ONNX models, made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+GRID = 8
+NUM_ANCHORS = GRID * GRID
+
+
+def pose_model(
+    path: Path,
+    *,
+    size: int | None = 64,
+    batch: int | None = None,
+    half: bool = False,
+    num_keypoints: int = 17,
+    metadata: dict[str, str] | None = None,
+) -> Path:
+    """A model with a YOLOv8-pose head that finds somebody wherever the picture is bright: one anchor in each cell of 8 x 8.
+
+    The person's box is 3 cells wide and 3 high around the cell; its keypoints lie on the box's diagonal. It is built for a
+    network input of 64 x 64; `size=None` makes height and width dynamic axes of the file all the same.
+    """
+    float_type, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
+    cell = 64 // GRID
+    center = (np.arange(GRID, dtype=np.float32) + 0.5) * cell
+    x, y = (axis.ravel() for axis in np.meshgrid(center, center))
+    extent = np.full(NUM_ANCHORS, 3.0 * cell)
+    boxes = np.stack([x, y, extent, extent])
+    along = np.linspace(-1.5 * cell, 1.5 * cell, num_keypoints)
+    keypoints = np.concatenate([np.stack([x + step, y + step, np.full(NUM_ANCHORS, 0.9)]) for step in along])
+    constants = {
+        "boxes": boxes[None].astype(dtype),
+        "keypoints": keypoints[None].astype(dtype),
+        "zero": np.zeros(1, dtype),
+        "dark": np.array([0.75], dtype),
+        "steep": np.array([4.0], dtype),
+        "low": np.array(0.0, dtype),
+        "high": np.array(1.0, dtype),
+        "flat": np.array([0, 1, NUM_ANCHORS], np.int64),
+    }
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["cells"], kernel_shape=[cell, cell], strides=[cell, cell]),
+        helper.make_node("ReduceMean", ["cells"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("Reshape", ["grey", "flat"], ["row"]),
+        helper.make_node("Sub", ["row", "dark"], ["lit"]),
+        helper.make_node("Mul", ["lit", "steep"], ["steeper"]),
+        helper.make_node("Clip", ["steeper", "low", "high"], ["scores"]),
+        helper.make_node("Mul", ["row", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "boxes"], ["box_rows"]),
+        helper.make_node("Add", ["nothing", "keypoints"], ["keypoint_rows"]),
+        helper.make_node("Concat", ["box_rows", "scores", "keypoint_rows"], ["output0"], axis=1),
+    ]
+    shape = [batch or "batch", 3, size or "height", size or "width"]
+    rows = 5 + 3 * num_keypoints
+    told = (
+        metadata if metadata is not None else {"task": "pose", "kpt_shape": f"[{num_keypoints}, 3]", "names": "{0: 'person'}"}
+    )
+    told = {"imgsz": "[64, 64]", "stride": "8", **told} if told else {}
+    return _save(
+        path,
+        nodes,
+        [helper.make_tensor_value_info("images", float_type, shape)],
+        [helper.make_tensor_value_info("output0", float_type, [batch or "batch", rows, NUM_ANCHORS])],
+        constants,
+        told,
+    )
+
+
+def detection_model(path: Path, metadata: dict[str, str] | None = None) -> Path:
+    """A model with the head of an 80-class detector."""
+    constants = {
+        "pattern": np.ones((1, 84, 1), np.float32),
+        "flat": np.array([0, 1, NUM_ANCHORS], np.int64),
+    }
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("ReduceMean", ["cells"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("Reshape", ["grey", "flat"], ["row"]),
+        helper.make_node("Mul", ["row", "pattern"], ["output0"]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 84, NUM_ANCHORS])
+    return _save(path, nodes, [image], [output], constants, metadata or {})
+
+
+def channel_means(
+    path: Path, *, layout: str = "NCHW", dtype: int = TensorProto.FLOAT, batch: int | None = None, num_outputs: int = 1
+) -> Path:
+    """A model that gives the mean of each channel, (N, 3); a second output, if asked for, gives its double."""
+    shape = [batch or "batch", 3, 32, 48] if layout == "NCHW" else [batch or "batch", 32, 48, 3]
+    nodes = [helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT)]
+    axes = [2, 3] if layout == "NCHW" else [1, 2]
+    nodes.append(helper.make_node("ReduceMean", ["floats"], ["mean"], axes=axes, keepdims=0))
+    if num_outputs == 2:
+        nodes.append(helper.make_node("Add", ["mean", "mean"], ["double"]))
+    names = ["mean", "double"][:num_outputs]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch or "batch", 3]) for name in names]
+    return _save(path, nodes, [helper.make_tensor_value_info("images", dtype, shape)], outputs, {}, {})
+
+
+def two_inputs(path: Path) -> Path:
+    """A model that wants pictures and something else."""
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 64, 64]) for name in ("images", "mask")]
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 3, 64, 64])
+    return _save(path, [helper.make_node("Add", ["images", "mask"], ["output0"])], inputs, [output], {}, {})
+
+
+def _save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: dict[str, np.ndarray],
+    metadata: dict[str, str],
+) -> Path:
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "made", inputs, outputs, weights), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
