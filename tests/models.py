@@ -23,16 +23,16 @@ def pose_model(
 ) -> Path:
     """A model with a YOLOv8-pose head that finds somebody wherever the picture is bright: one anchor in each cell of 8 x 8.
 
-    The person's box is 3 cells wide and 3 high around the cell; its keypoints lie on the box's diagonal. It is built for a
+    The person's box is 6 cells wide and 6 high around the cell; its keypoints lie on the box's diagonal. It is built for a
     network input of 64 x 64; `size=None` makes height and width dynamic axes of the file all the same.
     """
     float_type, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
     cell = 64 // GRID
     center = (np.arange(GRID, dtype=np.float32) + 0.5) * cell
     x, y = (axis.ravel() for axis in np.meshgrid(center, center))
-    extent = np.full(NUM_ANCHORS, 3.0 * cell)
+    extent = np.full(NUM_ANCHORS, 6.0 * cell)
     boxes = np.stack([x, y, extent, extent])
-    along = np.linspace(-1.5 * cell, 1.5 * cell, num_keypoints)
+    along = np.linspace(-3.0 * cell, 3.0 * cell, num_keypoints)
     keypoints = np.concatenate([np.stack([x + step, y + step, np.full(NUM_ANCHORS, 0.9)]) for step in along])
     constants = {
         "boxes": boxes[None].astype(dtype),

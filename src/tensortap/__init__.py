@@ -12,6 +12,7 @@ from tensortap.errors import (
     UsageError,
 )
 from tensortap.geometry import Letterbox
+from tensortap.pipeline import Pipeline
 from tensortap.skeletons import COCO_17, Skeleton
 from tensortap.types import Frame, FrameInfo, Poses, Result, StreamInfo, TensorFrame
 
@@ -24,6 +25,7 @@ __all__ = [
     "Letterbox",
     "MissingDependencyError",
     "ModelError",
+    "Pipeline",
     "Poses",
     "Result",
     "SinkError",

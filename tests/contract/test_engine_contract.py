@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from models import channel_means, pose_model, two_inputs
 from onnx import TensorProto
 
+from models import channel_means, pose_model, two_inputs
 from tensortap import registry
 from tensortap.errors import EngineError, ModelError
 from tensortap.portable.engines.base import InputFormat
@@ -42,7 +42,6 @@ def make(request: pytest.FixtureRequest) -> Make:
         return engine
 
     before = set(threading.enumerate())
-    request.addfinalizer(lambda: [engine.close() for engine in engines * 2])
     yield create
     for engine in engines:
         engine.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 MEASUREMENT_STD = 0.04
@@ -10,6 +12,8 @@ ACCELERATION_STD = 1.2
 """How much people change their velocity: scales per second, per square root of a second."""
 INITIAL_VELOCITY_STD = 1.5
 """How fast somebody new may move: scales per second."""
+SIZE_SECONDS = 0.3
+"""How long a change of size goes on by itself. Boxes shrink fast when somebody walks behind a table; the person does not."""
 
 
 class BoxFilter:
@@ -17,7 +21,8 @@ class BoxFilter:
 
     The four are independent, so every step has a closed form over (T, 4) arrays and no matrix is inverted. Process noise is
     white acceleration, whose covariance over dt is q * [[dt^3/3, dt^2/2], [dt^2/2, dt]] (Bar-Shalom, Estimation with
-    Applications to Tracking and Navigation, section 6.2.2): twice the frame rate gives the same motion.
+    Applications to Tracking and Navigation, section 6.2.2): twice the frame rate gives the same motion. The velocity of the
+    centre stays, that of the size dies away with `SIZE_SECONDS`.
     """
 
     def __init__(self) -> None:
@@ -30,31 +35,36 @@ class BoxFilter:
         position: np.ndarray = self._state[0]
         return position
 
-    @property
-    def velocity(self) -> np.ndarray:
-        """float64 (T, 4): their change in pixels a second."""
-        velocity: np.ndarray = self._state[1]
-        return velocity
+    def motion(self, dt_seconds: float) -> np.ndarray:
+        """float64 (T, 4): by how much `position` changes in this time."""
+        motion: np.ndarray = self._state[1] * _transition(dt_seconds)[0]
+        return motion
 
-    def predict(self, dt_seconds: float) -> None:
-        """Move all boxes on by this time."""
+    def predict(self, dt_seconds: float) -> np.ndarray:
+        """Move all boxes on by this time; gives what `motion` gave before."""
         position, velocity, variance, covariance, velocity_variance = self._state
-        if dt_seconds <= 0 or not len(position):
-            return
-        position += velocity * dt_seconds
+        reach, kept = _transition(dt_seconds)
+        moved = velocity * reach
+        noise = (ACCELERATION_STD**2) * scales(position) ** 2
+        position += moved
         # A width or height that shrinks through zero means nothing.
         np.maximum(position[:, 2:], 1.0, out=position[:, 2:])
-        noise = (ACCELERATION_STD * scales(position)) ** 2
-        variance += dt_seconds * (2 * covariance + dt_seconds * velocity_variance) + noise * (dt_seconds**3 / 3)
-        covariance += dt_seconds * velocity_variance + noise * (dt_seconds**2 / 2)
+        variance += reach * (2 * covariance + reach * velocity_variance) + noise * (dt_seconds**3 / 3)
+        covariance += reach * velocity_variance
+        # Rows 3 and 4 of the transition are scaled by what is left of the velocity.
+        covariance *= kept
+        covariance += noise * (dt_seconds**2 / 2)
+        velocity *= kept
+        velocity_variance *= kept * kept
         velocity_variance += noise * dt_seconds
+        return moved
 
     def update(self, rows: np.ndarray, measured: np.ndarray) -> None:
         """Correct the boxes at these rows, intp (M,), by what was measured, (M, 4) as `position`."""
         state = self._state[:, rows]
         position, velocity, variance, covariance, velocity_variance = state
         surprise = measured - position
-        total = variance + (MEASUREMENT_STD * scales(measured)) ** 2
+        total = variance + (MEASUREMENT_STD**2) * scales(measured) ** 2
         gain, velocity_gain = variance / total, covariance / total
         position += gain * surprise
         velocity += velocity_gain * surprise
@@ -82,3 +92,10 @@ def scales(boxes_cxcywh: np.ndarray) -> np.ndarray:
     """(T, 1): the square root of each box's area in pixels, at least 1."""
     scale: np.ndarray = np.sqrt(np.maximum(boxes_cxcywh[:, 2:3] * boxes_cxcywh[:, 3:4], 1.0))
     return scale
+
+
+def _transition(dt_seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """What a velocity of 1 adds to the position, and what is left of it afterwards, (4,) each."""
+    kept = math.exp(-dt_seconds / SIZE_SECONDS)
+    reach = SIZE_SECONDS * (1 - kept)
+    return np.array((dt_seconds, dt_seconds, reach, reach)), np.array((1.0, 1.0, kept, kept))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tensortap.skeletons import Skeleton
-from tensortap.track.association import assign, similarity
+from tensortap.track.association import assign, compare
+from tensortap.track.clock import StreamClock
 from tensortap.track.kalman import BoxFilter
 from tensortap.types import Poses
 
-_SECOND_NS = 1_000_000_000
+_LARGEST_BOX = 1e6
+"""A box with a side of a million pixels or more is not a box."""
 
 
 class PoseTracker:
@@ -17,24 +19,26 @@ class PoseTracker:
 
     The association is ByteTrack's (Zhang et al., arXiv:2110.06864): people found with confidence are matched with all
     tracks first, the others then with the tracks that are left, so that somebody half hidden keeps an identity without faint
-    detections starting new ones. What is compared is not the box alone but the pose, see `track.association.similarity`.
+    detections starting new ones. What is compared is not the box alone but the pose, see `track.association.compare`.
     Time is the stream's own (pts), so frame rates, gaps and skipped frames need no setting. Identities count from 1 in each
-    object; make one for each stream.
+    object; make one for each stream. The same frames give the same identities.
 
     Args:
-        high_threshold: people with at least this score take part in the first stage and may start tracks.
+        high_threshold: people with at least this score, 0..1, take part in the first stage and may start tracks.
+        low_threshold: people below this score are left alone; those between the two only go on with tracks.
         match_threshold: least similarity of a match in the first stage, 0..1.
         low_match_threshold: the same for the second stage, where detections are less sure.
         new_match_threshold: the same for tracks that have been seen once only.
-        lost_seconds: how long an identity is kept for somebody out of view.
+        lost_seconds: how long an identity is kept for somebody out of view. At least the next frame is waited for.
         oks_weight: share of OKS in the similarity, 0..1; the rest is IoU.
-        min_keypoint_score: keypoints at or below this score do not count.
+        min_keypoint_score: keypoints at or below this score, 0..1, do not count.
     """
 
     def __init__(
         self,
         *,
         high_threshold: float = 0.45,
+        low_threshold: float = 0.1,
         match_threshold: float = 0.2,
         low_match_threshold: float = 0.4,
         new_match_threshold: float = 0.3,
@@ -43,68 +47,77 @@ class PoseTracker:
         min_keypoint_score: float = 0.3,
     ) -> None:
         self.high_threshold = high_threshold
+        self.low_threshold = low_threshold
         self.match_threshold = match_threshold
         self.low_match_threshold = low_match_threshold
         self.new_match_threshold = new_match_threshold
         self.lost_seconds = lost_seconds
         self.oks_weight = oks_weight
         self.min_keypoint_score = min_keypoint_score
+        self._clock = StreamClock()
+        self._skeleton: Skeleton | None = None
+        self._last_id = 0
         self._filter = BoxFilter()
+        # One row for each of the T tracks, as in the filter.
         self._ids = np.empty(0, np.int64)
         """int64 (T,): identity; 0 until a second look has confirmed the track."""
-        self._seen_ns = np.empty(0, np.int64)
+        self._ages = np.empty(0)
+        """float64 (T,): seconds since the track was seen; 0 for those seen in the last frame."""
         self._scores = np.empty(0, np.float32)
         self._class_ids = np.empty(0, np.int64)
         self._keypoints = np.empty((0, 0, 3), np.float32)
-        """float32 (T, K, 3): as last seen."""
-        self._keypoint_centers = np.empty((0, 2))
-        """float64 (T, 2): centre of the filtered box when the keypoints were seen."""
-        self._skeleton: Skeleton | None = None
-        self._last_id = 0
-        self._now_ns: int | None = None
-        self._before_ns = 0
-        """Time of the frame before."""
-        self._frame_ns = 0.0
-        """Running mean of the time between frames."""
+        """float32 (T, K, 3): as last seen, moved on with the box."""
 
     def update(self, poses: Poses, pts_ns: int) -> Poses:
         """The same people in the same order with `track_ids`; -1 for those who are not tracked (yet).
 
+        People in the first frame of a stream are believed at once, later ones when they are found in two frames running.
+        Boxes that are not finite or turned inside out are never tracked.
+
         Args:
             poses: the people of the next frame of this stream.
-            pts_ns: when it was taken, in nanoseconds. A clock that jumps back is taken for a new start of the same scene.
+            pts_ns: when it was taken, in nanoseconds. A clock that stands still, jumps back, or jumps forward by more than an
+                hour is taken for a new clock on the same scene: identities stay, and one usual frame has passed.
         """
-        first = self._now_ns is None
-        self._advance(pts_ns)
-        self._skeleton = poses.skeleton
+        is_first = not self._clock.started
+        dt_seconds = self._clock.advance(pts_ns)
+        if poses.skeleton is not self._skeleton:
+            self._change_skeleton(poses.skeleton)
         if not len(poses) and not len(self._ids):
             return poses
         track_ids = np.full(len(poses), -1, np.int64)
-        boxes = poses.boxes_xyxy.astype(np.float64)
-        usable = _usable(boxes)
-        high = usable & (poses.scores >= self.high_threshold)
-        left = usable.copy()  # who has no track yet
-        if len(self._ids):
-            self._match(poses, boxes, usable, high, left, track_ids)
-        self._forget()
-        self._start(poses, boxes, np.flatnonzero(left & high), track_ids, confirmed=first)
+        # What is not a number is sorted out by comparisons, which are False for it.
+        with np.errstate(invalid="ignore", over="ignore"):
+            boxes = poses.boxes_xyxy.astype(np.float64)
+            measured = _centers(boxes)
+            size = measured[:, 2:]
+            usable = ((size > 0) & (size < _LARGEST_BOX)).all(axis=1) & (poses.scores >= self.low_threshold)
+            high = usable & (poses.scores >= self.high_threshold)
+            if len(self._ids):
+                matched = self._match(poses, boxes, measured, usable, high, track_ids, dt_seconds)
+                high &= ~matched
+        self._start(poses, measured, high.nonzero()[0], track_ids, confirmed=is_first)
         return poses.with_track_ids(track_ids)
 
     def predict(self, pts_ns: int) -> Poses:
         """Everybody who was in view at the last update, moved on by their velocity. Changes nothing.
 
+        Args:
+            pts_ns: the time to move them to, in nanoseconds; not after the last update gives them as they were then.
+
         Raises:
-            RuntimeError: nothing was ever seen, so that not even the skeleton is known.
+            RuntimeError: there was no update yet, so that not even the skeleton is known.
         """
-        if self._skeleton is None or self._now_ns is None:
+        if self._skeleton is None:
             raise RuntimeError("predict() needs an update() before it.")
-        rows = np.flatnonzero((self._ids > 0) & (self._seen_ns == self._now_ns))
+        rows = ((self._ids > 0) & (self._ages == 0)).nonzero()[0]
         if not len(rows):
             return Poses.empty(self._skeleton)
-        seconds = max(0, pts_ns - self._now_ns) / _SECOND_NS
-        position = self._filter.position[rows] + self._filter.velocity[rows] * seconds
-        keypoints = self._keypoints[rows].copy()
-        keypoints[..., :2] += (position[:, :2] - self._keypoint_centers[rows])[:, None]
+        moved = self._filter.motion(self._clock.seconds_until(pts_ns))[rows]
+        position = self._filter.position[rows] + moved
+        np.maximum(position[:, 2:], 1.0, out=position[:, 2:])
+        keypoints = self._keypoints[rows]
+        keypoints[..., :2] += moved[:, None, :2]
         return Poses(
             boxes_xyxy=_corners(position).astype(np.float32),
             scores=self._scores[rows],
@@ -114,118 +127,95 @@ class PoseTracker:
             track_ids=self._ids[rows],
         )
 
-    def _advance(self, pts_ns: int) -> None:
-        """Move all tracks to the time of the new frame."""
-        if self._now_ns is not None:
-            elapsed_ns = pts_ns - self._now_ns
-            self._before_ns = min(self._now_ns, pts_ns)
-            if elapsed_ns < 0:
-                self._seen_ns += elapsed_ns  # their ages stay what they were
-                elapsed_ns = 0
-            else:
-                self._frame_ns += 0.1 * (elapsed_ns - self._frame_ns) if self._frame_ns else elapsed_ns
-            longest_ns = max(self.lost_seconds * _SECOND_NS, 2 * self._frame_ns)
-            if elapsed_ns > longest_ns:
-                self._keep(np.zeros(len(self._ids), bool))
-            self._filter.predict(elapsed_ns / _SECOND_NS)
-        self._now_ns = pts_ns
-
     def _match(
         self,
         poses: Poses,
         boxes: np.ndarray,
+        measured: np.ndarray,
         usable: np.ndarray,
         high: np.ndarray,
-        left: np.ndarray,
         track_ids: np.ndarray,
-    ) -> None:
-        """The three stages of the association; strikes those who are matched from `left` and writes their ids."""
-        position = self._filter.position
-        predicted = self._keypoints.copy()
-        predicted[..., :2] += (position[:, :2] - self._keypoint_centers)[:, None]
-        alike = similarity(
-            _corners(position),
-            predicted,
-            np.where(usable[:, None], boxes, 0),
-            poses.keypoints,
-            poses.skeleton.sigmas,
-            oks_weight=self.oks_weight,
-            min_keypoint_score=self.min_keypoint_score,
-        )
-        # Other classes never match; nor does what is not a number.
-        alike = np.where((self._class_ids[:, None] == poses.class_ids) & (alike > 0), alike, 0.0)
-        confirmed = self._ids > 0
-        in_view = self._seen_ns >= self._before_ns
-        waiting = np.ones(len(self._ids), bool)
-        for tracks, people, threshold in (
-            (confirmed, high, self.match_threshold),
-            (confirmed & in_view, ~high, self.low_match_threshold),
-            (~confirmed, high, self.new_match_threshold),
-        ):
-            rows, columns = (tracks & waiting).nonzero()[0], (people & left).nonzero()[0]
-            if not len(rows) or not len(columns):
-                continue
-            matched_rows, matched_columns = assign(alike[rows[:, None], columns], threshold)
-            rows, columns = rows[matched_rows], columns[matched_columns]
-            waiting[rows], left[columns] = False, False
-            self._see(rows, columns, poses, boxes)
-            track_ids[columns] = self._ids[rows]
+        dt_seconds: float,
+    ) -> np.ndarray:
+        """Move the tracks on, join them with people in three stages, write `track_ids`; bool (N,): who was joined."""
+        in_view = self._ages == 0
+        self._keypoints[..., :2] += self._filter.predict(dt_seconds)[:, None, :2]
+        self._ages += dt_seconds
+        waiting = self._ages <= max(self.lost_seconds, 1.5 * self._clock.frame_seconds)
+        left = usable.copy()
+        if len(poses):
+            pairs = compare(
+                _corners(self._filter.position),
+                self._keypoints,
+                self._ages - dt_seconds,
+                boxes,
+                poses.keypoints,
+                usable & (self._class_ids[:, None] == poses.class_ids),
+                poses.skeleton.sigmas,
+                oks_weight=self.oks_weight,
+                min_keypoint_score=self.min_keypoint_score,
+            )
+            confirmed = self._ids > 0
+            for tracks, people, threshold in (
+                (confirmed, high, self.match_threshold),
+                (confirmed & in_view, ~high, self.low_match_threshold),
+                (~confirmed, high, self.new_match_threshold),
+            ):
+                possible = pairs.where(tracks & waiting, people & left, threshold)
+                if len(possible.rows):
+                    rows, columns = assign(possible, (len(self._ids), len(poses)))
+                    waiting[rows], left[columns] = False, False
+                    self._see(rows, columns, poses, measured)
+                    track_ids[columns] = self._ids[rows]
+        # Tracks seen once and not again are dropped, and those out of view for too long.
+        keep = (self._ages == 0) | (waiting & (self._ids > 0))
+        if not keep.all():
+            self._keep(keep)
+        return usable & ~left
 
-    def _see(self, rows: np.ndarray, columns: np.ndarray, poses: Poses, boxes: np.ndarray) -> None:
+    def _see(self, rows: np.ndarray, columns: np.ndarray, poses: Poses, measured: np.ndarray) -> None:
         """Tracks at `rows` were found as the people at `columns`."""
-        if not len(rows):
-            return
-        self._filter.update(rows, _centers(boxes[columns]))
-        self._seen_ns[rows] = self._now_ns or 0
+        self._filter.update(rows, measured[columns])
+        self._ages[rows] = 0
         self._scores[rows] = poses.scores[columns]
         self._keypoints[rows] = poses.keypoints[columns]
-        self._keypoint_centers[rows] = self._filter.position[rows, :2]
         new = rows[self._ids[rows] == 0]
-        self._ids[new] = self._new_ids(len(new))
+        if len(new):
+            self._ids[new] = self._new_ids(len(new))
 
-    def _start(self, poses: Poses, boxes: np.ndarray, columns: np.ndarray, track_ids: np.ndarray, *, confirmed: bool) -> None:
-        """A track for each of these people; in the first frame of a stream they are believed at once."""
+    def _start(self, poses: Poses, measured: np.ndarray, columns: np.ndarray, track_ids: np.ndarray, *, confirmed: bool) -> None:
+        """A track for each of these people."""
         if not len(columns):
             return
-        ids = self._new_ids(len(columns)) if confirmed else np.zeros(len(columns), np.int64)
-        measured = _centers(boxes[columns])
-        self._filter.append(measured)
-        if self._keypoints.shape[1] != poses.keypoints.shape[1]:
-            self._keypoints = np.empty((0, poses.keypoints.shape[1], 3), np.float32)
+        ids = np.zeros(len(columns), np.int64)
+        if confirmed:
+            ids = self._new_ids(len(columns))
+            track_ids[columns] = ids
+        self._filter.append(measured[columns])
         self._ids = np.concatenate((self._ids, ids))
-        self._seen_ns = np.concatenate((self._seen_ns, np.full(len(columns), self._now_ns, np.int64)))
+        self._ages = np.concatenate((self._ages, np.zeros(len(columns))))
         self._scores = np.concatenate((self._scores, poses.scores[columns]))
         self._class_ids = np.concatenate((self._class_ids, poses.class_ids[columns]))
         self._keypoints = np.concatenate((self._keypoints, poses.keypoints[columns]))
-        self._keypoint_centers = np.concatenate((self._keypoint_centers, measured[:, :2]))
-        if confirmed:
-            track_ids[columns] = ids
-
-    def _forget(self) -> None:
-        """Drop tracks that were seen once and not again, and those out of view for too long."""
-        assert self._now_ns is not None
-        age_ns = self._now_ns - self._seen_ns
-        longest_ns = max(self.lost_seconds * _SECOND_NS, 2 * self._frame_ns)
-        keep = (age_ns == 0) | ((self._ids > 0) & (age_ns <= longest_ns))
-        if not keep.all():
-            self._keep(keep)
 
     def _keep(self, mask: np.ndarray) -> None:
+        """Forget the tracks where this mask, bool (T,), is False."""
         self._filter.keep(mask)
-        self._ids, self._seen_ns, self._scores = self._ids[mask], self._seen_ns[mask], self._scores[mask]
+        self._ids, self._ages, self._scores = self._ids[mask], self._ages[mask], self._scores[mask]
         self._class_ids, self._keypoints = self._class_ids[mask], self._keypoints[mask]
-        self._keypoint_centers = self._keypoint_centers[mask]
+
+    def _change_skeleton(self, skeleton: Skeleton) -> None:
+        """Poses of another skeleton cannot be compared: only the same number of keypoints goes on."""
+        self._skeleton = skeleton
+        if self._keypoints.shape[1] != skeleton.num_keypoints:
+            self._keep(np.zeros(len(self._ids), bool))
+            self._keypoints = np.empty((0, skeleton.num_keypoints, 3), np.float32)
 
     def _new_ids(self, count: int) -> np.ndarray:
+        """int64 (count,): identities that nobody had before."""
         ids = np.arange(self._last_id + 1, self._last_id + 1 + count, dtype=np.int64)
         self._last_id += count
         return ids
-
-
-def _usable(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """bool (N,): boxes that are finite and not turned inside out."""
-    usable: np.ndarray = np.isfinite(boxes_xyxy).all(axis=1) & (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
-    return usable
 
 
 def _centers(boxes_xyxy: np.ndarray) -> np.ndarray:

@@ -1,0 +1,279 @@
+"""The pipeline as a library: results, tensors, taps, decoders of one's own, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensortap
+from media import write_image
+from models import pose_model
+from scene import square_at, write_scene
+from tensortap import Pipeline, Poses, SinkError, SourceError, TensorFrame, UsageError
+from tensortap.skeletons import COCO_17
+from tensortap.types import Frame
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pose_model(tmp_path_factory.mktemp("model") / "pose.onnx")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Any:
+    before = threading.active_count()
+    yield
+    assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_people_are_where_the_square_is(tmp_path: Path, model: Path, batch_size: int) -> None:
+    results = list(Pipeline(write_scene(tmp_path / "a.mp4"), model, batch_size=batch_size))
+    assert [result.info.index for result in results] == list(range(20))
+    for result in results:
+        assert len(result.poses) == 1
+        x, y = square_at(result.info.index / 20)
+        left, top, right, bottom = result.poses.boxes_xyxy[0]
+        assert abs((left + right) / 2 - x) < 17  # a cell is 16 pixels wide
+        assert abs((top + bottom) / 2 - y) < 17
+    assert {int(result.poses.track_ids[0]) for result in results} == {1}
+
+
+def test_results_are_safe_to_keep(tmp_path: Path, model: Path) -> None:
+    path = write_scene(tmp_path / "a.mp4")
+    kept = list(Pipeline(path, model))
+    once = [(result.poses.boxes_xyxy.copy(), result.image.sum()) for result in Pipeline(path, model)]
+    for result, (boxes, brightness) in zip(kept, once, strict=True):
+        np.testing.assert_array_equal(result.poses.boxes_xyxy, boxes)
+        assert result.image.sum() == brightness
+
+
+def test_raw_tensors(tmp_path: Path, model: Path) -> None:
+    seen = 0
+    for frame in Pipeline(write_scene(tmp_path / "a.mp4"), model).tensors():
+        assert frame.tensors["output0"].shape == (56, 64)
+        assert not frame.tensors["output0"].flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            frame.tensors["output0"][0] = 0
+        seen += 1
+    assert seen == 20
+
+
+def test_the_same_frame_decoded_twice_gives_the_same(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4"), model)
+    for frame in pipeline.tensors():
+        first, second = pipeline.parts.decoder(frame), pipeline.parts.decoder(frame)
+        np.testing.assert_array_equal(first.keypoints, second.keypoints)
+
+
+def test_taps_see_every_inferred_frame(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4"), model, interval=1)
+    seen = []
+
+    @pipeline.tap
+    def look(frame: TensorFrame) -> None:
+        seen.append((frame.info.index, float(frame.tensors["output0"][4].max()), frame.image.shape))
+
+    pipeline.run()
+    assert [index for index, _, _ in seen] == list(range(0, 20, 2))
+    assert all(score > 0.2 and shape == (128, 128, 3) for _, score, shape in seen)
+
+
+def test_a_decoder_of_ones_own(tmp_path: Path, model: Path) -> None:
+    def decode(frame: TensorFrame) -> Poses:
+        best = int(frame.tensors["output0"][4].argmax())
+        column = frame.tensors["output0"][:, best]
+        box = np.array([[*column[:2] - 4, *column[:2] + 4]], np.float32)
+        return Poses(
+            boxes_xyxy=frame.letterbox.boxes_to_source(box),
+            scores=column[4:5].copy(),
+            class_ids=np.zeros(1, np.int64),
+            keypoints=frame.letterbox.points_to_source(column[5:].reshape(1, 17, 3)),
+            skeleton=COCO_17,
+        )
+
+    results = list(Pipeline(write_scene(tmp_path / "a.mp4"), model, decoder=decode, max_frames=5))
+    assert [len(result.poses) for result in results] == [1] * 5
+
+
+def test_interval_keeps_every_frame_and_predicts_people(tmp_path: Path, model: Path) -> None:
+    path = write_scene(tmp_path / "a.mp4")
+    tracked = list(Pipeline(path, model, interval=3))
+    assert [result.info.index for result in tracked] == list(range(20))
+    assert [result.inferred for result in tracked] == [index % 4 == 0 for index in range(20)]
+    assert all(len(result.poses) == 1 for result in tracked)
+    alone = list(Pipeline(path, model, interval=3, tracker=None))
+    assert [len(result.poses) for result in alone] == [int(index % 4 == 0) for index in range(20)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("interval", [0, 1, 4])
+def test_several_streams_each_in_order(tmp_path: Path, model: Path, batch_size: int, interval: int) -> None:
+    paths = [write_scene(tmp_path / f"{name}.mp4", count) for name, count in (("a", 20), ("b", 7), ("c", 1))]
+    results = list(Pipeline(paths, model, batch_size=batch_size, interval=interval))
+    assert Counter(result.info.source for result in results) == {"a.mp4": 20, "b.mp4": 7, "c.mp4": 1}
+    for source_id, count in enumerate((20, 7, 1)):
+        assert [result.info.index for result in results if result.info.source_id == source_id] == list(range(count))
+    # Each stream counts its people for itself.
+    assert {int(i) for result in results for i in result.poses.track_ids} == {1}
+
+
+def test_still_images_are_not_tracked_unless_asked(tmp_path: Path, model: Path) -> None:
+    from scene import pictures
+
+    for number, image in enumerate(pictures(3)):
+        import cv2
+
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    assert {int(i) for result in Pipeline(tmp_path, model) for i in result.poses.track_ids} == {-1}
+    assert {int(i) for result in Pipeline(tmp_path, model, tracker="pose") for i in result.poses.track_ids} == {1}
+
+
+def test_max_frames_is_for_each_stream(tmp_path: Path, model: Path) -> None:
+    paths = [write_scene(tmp_path / "a.mp4"), write_scene(tmp_path / "b.mp4")]
+    pipeline = Pipeline(paths, model, max_frames=3)
+    assert pipeline.run().streams == {0: 3, 1: 3}
+
+
+def test_leaving_the_loop_early_completes_the_outputs(tmp_path: Path, model: Path) -> None:
+    with Pipeline(write_scene(tmp_path / "a.mp4"), model, outputs=tmp_path / "a.jsonl") as pipeline:
+        for result in pipeline:
+            if result.info.index == 4:
+                break
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 5
+
+
+def test_a_pipeline_runs_once(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4", 2), model)
+    pipeline.run()
+    with pytest.raises(UsageError, match="has run"):
+        pipeline.run()
+
+
+def test_a_pipeline_that_never_runs_releases_everything(tmp_path: Path, model: Path) -> None:
+    Pipeline(write_scene(tmp_path / "a.mp4", 2), model, outputs=[tmp_path / "a.mkv"]).close()
+
+
+class _Breaks:
+    """A source that breaks after some frames."""
+
+    damaged = 0
+
+    def __init__(self, inner: Any, after: int, error: Exception) -> None:
+        self._inner, self._left, self._error = inner, after, error
+        self.stream = inner.stream
+
+    def read(self) -> Frame | None:
+        if not self._left:
+            raise self._error
+        self._left -= 1
+        return self._inner.read()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def test_a_stream_that_breaks_does_not_stop_the_others(tmp_path: Path, model: Path) -> None:
+    paths = [write_scene(tmp_path / "a.mp4"), write_scene(tmp_path / "b.mp4")]
+    pipeline = Pipeline(paths, model, outputs=tmp_path / "all.jsonl")
+    runtime: Any = pipeline.parts.runtime
+    runtime.sources[0] = _Breaks(runtime.sources[0], 4, SourceError("a.mp4 broke off"))
+    with pytest.raises(SourceError, match="broke off"):
+        pipeline.run()
+    sources = Counter(json.loads(line)["source"] for line in (tmp_path / "all.jsonl").read_text().splitlines())
+    assert sources == {"a.mp4": 4, "b.mp4": 20}
+
+
+def test_faults_in_a_reader_thread_surface_with_their_traceback(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4"), model)
+    runtime: Any = pipeline.parts.runtime
+    runtime.sources[0] = _Breaks(runtime.sources[0], 2, ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        pipeline.run()
+    assert "read" in [entry.name for entry in caught.traceback]
+
+
+def test_a_sink_that_fails_does_not_stop_the_others(tmp_path: Path, model: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4"), model, outputs=["jsonl:/dev/full", tmp_path / "a.jsonl"])
+    with pytest.raises(SinkError, match="No space left"):
+        pipeline.run()
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 20
+    assert [output.error is None for output in pipeline.parts.outputs] == [False, True]
+
+
+def test_nothing_runs_on_when_every_output_has_failed(tmp_path: Path, model: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4"), model, outputs="jsonl:/dev/full")
+    with pytest.raises(SinkError):
+        pipeline.run()
+    assert pipeline.summary.frames == 1
+
+
+def test_what_was_opened_is_closed_when_assembling_fails(tmp_path: Path, model: Path) -> None:
+    path = write_scene(tmp_path / "a.mp4")
+    with pytest.raises(SinkError):
+        Pipeline(path, model, outputs=[tmp_path / "a.mkv", tmp_path / "missing" / "b.mkv"])
+    assert not (tmp_path / "a.mkv").exists()
+
+
+def test_all_inputs_that_cannot_be_opened_are_named(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "b.mp4").write_text("text")
+    (tmp_path / "c.mp4").touch()
+    paths = [write_scene(tmp_path / "a.mp4"), tmp_path / "b.mp4", tmp_path / "c.mp4"]
+    with pytest.raises(SourceError, match=r"(?s)b.mp4 is not a video.*c.mp4 is empty"):
+        Pipeline(paths, model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"conf_thres": 7}, "--conf-thres 7: should be less than or equal to 1"),
+        ({"iou_thres": -1}, "--iou-thres -1"),
+        ({"batch_size": 0}, "--batch-size 0"),
+        ({"engine": "tensorrt"}, "--engine tensorrt: choose one of auto, onnxruntime, openvino"),
+        ({"tracker": "magic"}, "--tracker magic: choose one of"),
+        ({"letterbox": "x"}, "--letterbox x"),
+        ({"colour": "red"}, "There is no setting 'colour'"),
+        ({"imgsz": 65}, "multiples of the model's stride|fixed at 64x64"),
+        ({"outputs": ["a.jsonl", "./a.jsonl"]}, "two outputs would write"),
+    ],
+)
+def test_settings_that_cannot_be_meant(tmp_path: Path, model: Path, settings: dict[str, Any], message: str) -> None:
+    path = write_scene(tmp_path / "a.mp4", 1)
+    with pytest.raises(UsageError, match=message):
+        Pipeline(path, model, **settings)
+
+
+def test_an_input_is_never_overwritten(tmp_path: Path, model: Path) -> None:
+    path = write_scene(tmp_path / "a.mp4", 1)
+    with pytest.raises(UsageError, match="it is an input"):
+        Pipeline(path, model, outputs=path)
+    assert path.stat().st_size > 0
+
+
+def test_public_names() -> None:
+    for name in tensortap.__all__:
+        assert getattr(tensortap, name) is not None
+
+
+def test_images_and_videos_together(tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        write_image(folder / f"{number}.png", (64 + number, 48))
+    pipeline = Pipeline(
+        [folder, write_scene(tmp_path / "a.mp4", 5)], model, outputs=[tmp_path / "out.mp4", tmp_path / "out.jsonl"]
+    )
+    assert pipeline.run().streams == {0: 3, 1: 5}
+    assert (tmp_path / "out-0.mp4").stat().st_size > 0
+    assert (tmp_path / "out-1.mp4").stat().st_size > 0
+    assert not (tmp_path / "out.mp4").exists()
