@@ -183,7 +183,9 @@ class PoseTracker:
         if len(new):
             self._ids[new] = self._new_ids(len(new))
 
-    def _start(self, poses: Poses, measured: np.ndarray, columns: np.ndarray, track_ids: np.ndarray, *, confirmed: bool) -> None:
+    def _start(
+        self, poses: Poses, measured: np.ndarray, columns: np.ndarray, track_ids: np.ndarray, *, confirmed: bool
+    ) -> None:
         """A track for each of these people."""
         if not len(columns):
             return

@@ -1,0 +1,5 @@
+"""`python -m tensortap`."""
+
+from tensortap.cli.main import main
+
+main()
