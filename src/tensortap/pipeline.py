@@ -228,9 +228,10 @@ class Pipeline:
             poses = tracker.predict(frame.info.pts_ns) if tracker else self.parts.nobody
             self.clock.lap("track")
         else:
-            for tap in self._taps:
-                tap(frame)
-            self.clock.lap("taps")
+            if self._taps:
+                for tap in self._taps:
+                    tap(frame)
+                self.clock.lap("taps")
             poses = self.parts.decoder(frame)
             self.clock.lap("decode")
             if tracker:
