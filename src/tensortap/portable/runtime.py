@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from tensortap.errors import SourceError
@@ -94,6 +95,7 @@ class PortableRuntime:
             threading.Thread(target=self._read, args=(number,), name=f"tensortap-source-{number}", daemon=True)
             for number in range(len(sources))
         ]
+        self._opencv_threads: int | None = None
         self._closed = False
 
     def __iter__(self) -> Iterator[TensorFrame]:
@@ -105,6 +107,9 @@ class PortableRuntime:
         """
         for thread in self._threads:
             thread.start()
+        # Pictures of network size are too small for OpenCV's threads to help, and the cores belong to the engine.
+        self._opencv_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
         self._clock.restart()
         in_flight: deque[_Batch] = deque()
         idle = deque(self.engine.requests)
@@ -145,6 +150,8 @@ class PortableRuntime:
         if self._closed:
             return
         self._closed = True
+        if self._opencv_threads is not None:
+            cv2.setNumThreads(self._opencv_threads)
         self._mux.close()
         for thread, source in zip(self._threads, self.sources, strict=True):
             if thread.ident is not None:
