@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import logging
 import random
+import threading
+from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -174,6 +178,36 @@ def test_unreachable_urls_name_the_problem_but_no_password() -> None:
     with pytest.raises(SourceError, match="refused") as caught:
         VideoSource(0, "x", "http://user:secret@127.0.0.1:9/x.mp4?token=secret", timeout_seconds=2)
     assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a web server for the files in `tmp_path`."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{web.server_port}"
+        web.shutdown()
+        thread.join()
+
+
+def test_a_video_behind_a_url(tmp_path: Path, server: str) -> None:
+    write_video(tmp_path / "a.mp4", num_frames=9)
+    [found] = find_inputs([f"{server}/a.mp4?token=secret"])
+    assert found.name == "a.mp4"
+    frames = read_all(VideoSource(0, found.name, found.location))
+    assert len(frames) == 9
+    assert frames[0].info.source == "a.mp4"
+
+
+def test_a_url_that_is_not_there(server: str) -> None:
+    with pytest.raises(SourceError, match=r"missing.mp4 cannot be opened: .*404.*Check the address"):
+        VideoSource(0, "x", f"{server}/missing.mp4")
 
 
 def test_images_in_order_with_their_own_names(tmp_path: Path) -> None:
