@@ -41,8 +41,18 @@ SOURCES = {
     "images": Entry("tensortap.portable.sources.images:ImageSource"),
     "video": Entry("tensortap.portable.sources.video:VideoSource"),
 }
+# Without its dependencies, because one of them is an OpenCV that shares its files with the headless one: docs/tracking.md.
+_INSTALL_TRACKERS = (
+    'pip install "supervision>=0.26.1" "pydeprecate>=0.9,<0.14" requests && pip install --no-deps "trackers>=2.6"'
+)
+_TRACKERS_NEEDS = ("trackers", "supervision")
 TRACKERS = {
+    "botsort": Entry("tensortap.track.roboflow:BotsortTracker", _TRACKERS_NEEDS, _INSTALL_TRACKERS),
+    "bytetrack": Entry("tensortap.track.roboflow:BytetrackTracker", _TRACKERS_NEEDS, _INSTALL_TRACKERS),
+    "cbiou": Entry("tensortap.track.roboflow:CbiouTracker", _TRACKERS_NEEDS, _INSTALL_TRACKERS),
+    "ocsort": Entry("tensortap.track.roboflow:OcsortTracker", _TRACKERS_NEEDS, _INSTALL_TRACKERS),
     "pose": Entry("tensortap.track.pose:PoseTracker"),
+    "sort": Entry("tensortap.track.roboflow:SortTracker", _TRACKERS_NEEDS, _INSTALL_TRACKERS),
 }
 
 

@@ -61,6 +61,30 @@ def test_nobody_in_nobody_out(make: Callable[[], Any]) -> None:
     assert len(tracker.predict(200_000_000)) == 0
 
 
+def test_predictions_are_people_of_the_last_frame(make: Callable[[], Any]) -> None:
+    tracker = make()
+    for step in range(8):
+        tracked = tracker.update(poses_of([person(200 + step), person(500)]), step * 40_000_000)
+    for pts_ns in (0, 7 * 40_000_000, 8 * 40_000_000, 10**15):
+        predicted = tracker.predict(pts_ns)
+        assert set(predicted.track_ids.tolist()) <= set(tracked.track_ids.tolist())
+        assert np.isfinite(predicted.boxes_xyxy).all()
+
+
+def test_any_clock_will_do(make: Callable[[], Any]) -> None:
+    tracker = make()
+    for pts_ns in (0, 0, 40_000_000, -(10**12), 10**18, 10**18 + 1, 5):
+        assert len(tracker.update(poses_of([person(200)]), pts_ns)) == 1
+
+
+def test_objects_do_not_share_identities(make: Callable[[], Any]) -> None:
+    first, second = make(), make()
+    for step in range(20):
+        for tracker, people in ((first, [person(100), person(300)]), (second, [person(500)])):
+            ids = tracker.update(poses_of(people), step * 40_000_000).track_ids.tolist()
+    assert ids == [1]
+
+
 def test_somebody_who_stands_still_keeps_one_identity(make: Callable[[], Any]) -> None:
     tracker = make()
     ids = [int(tracker.update(poses_of([person(200)]), step * 40_000_000).track_ids[0]) for step in range(20)]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from models import pose_model
 from scene import write_scene
 

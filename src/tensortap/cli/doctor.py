@@ -107,7 +107,8 @@ def _problems(packages: dict[str, str | None], usable: list[str]) -> list[str]:
     if len(builds) > 1:
         problems.append(
             f"{' and '.join(builds)} are installed side by side and own the same files; either may break the other. "
-            f"Keep one: pip uninstall -y {' '.join(builds)} && pip install opencv-python-headless"
+            f"Keep the headless one: pip uninstall -y {' '.join(build for build in builds if build != _OPENCV_BUILDS[0])} && "
+            f"pip install --force-reinstall --no-deps {_OPENCV_BUILDS[0]}"
         )
     return problems
 
@@ -131,8 +132,11 @@ def _print(report: dict[str, Any]) -> None:
         engines.add_row(name, state, escape("; ".join(engine["offers"])) or f"[dim]{engine['install']}[/]")
     console.print(engines)
     trackers = Table("tracker", "", box=None, padding=(0, 2), header_style="dim")
-    for name, tracker in report["trackers"].items():
-        trackers.add_row(name, "[green]available[/]" if tracker["available"] else f"[dim]{escape(tracker['install'])}[/]")
+    usable = [name for name, tracker in report["trackers"].items() if tracker["available"]]
+    trackers.add_row(", ".join(usable), "[green]available[/]")
+    for install in dict.fromkeys(tracker["install"] for tracker in report["trackers"].values() if not tracker["available"]):
+        names = [name for name, tracker in report["trackers"].items() if tracker["install"] == install]
+        trackers.add_row(", ".join(names), f"[dim]{escape(install)}[/]")
     console.print(trackers)
     for problem in report["problems"]:
         console.print(f"[yellow]{escape(problem)}[/]")

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tensortap.geometry import iou_matrix
-
-OKS_TOLERANCE = 1.5
+OKS_TOLERANCE = 2.0
 """By how much the sigmas of OKS are widened: they describe how exactly people annotate a still picture, but from one frame
 to the next limbs move on their own."""
-LIMB_SPEED = 1.0
+LIMB_SPEED = 4.0
 """How fast the tolerance grows while somebody is out of view, in tolerances a second: an old pose says less."""
 FULL_TRUST = 8
 """With so many keypoints confident on both sides, OKS has its whole weight."""
+MARGIN_SPREADS = 0.5
+"""By how many standard deviations of a track's position boxes are grown before they are compared."""
+LARGEST_MARGIN = 0.3
+"""But by no more than this share of the person's scale (square root of the box's area)."""
 _FARTHEST_SQUARED = 1e12
 """Keypoints farther apart than a million pixels are not keypoints; nor is anything that is not a number."""
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
+class Pairs(NamedTuple):
     """The P pairs of a track and a person that can be the same at all; everybody else is too far apart."""
 
     rows: np.ndarray
@@ -43,6 +44,7 @@ def compare(
     track_boxes: np.ndarray,
     track_keypoints: np.ndarray,
     track_ages: np.ndarray,
+    track_spreads: np.ndarray,
     boxes: np.ndarray,
     keypoints: np.ndarray,
     allowed: np.ndarray,
@@ -53,14 +55,16 @@ def compare(
 ) -> Pairs:
     """How alike tracks and people are, for all pairs whose boxes overlap.
 
-    Similarity is IoU + w (OKS - IoU), where w is `oks_weight` times the share of keypoints that both sides are sure of; where
-    there are none, IoU decides alone. When two people cross, both boxes agree with both tracks, but their limbs do not.
-    A pose that changed quickly must not lose its track, so OKS has a say in who is who and no veto: see `Pairs.gate`.
+    Similarity is IoU + w (OKS - IoU), IoU being that of `grown_iou` and w `oks_weight` times the share of keypoints that
+    both sides are sure of; where there are none, IoU decides alone. When two people cross, both boxes agree with both
+    tracks, but their limbs do not. A pose that changed quickly must not lose its track, so OKS has a say in who is who and no
+    veto: see `Pairs.gate`.
 
     Args:
         track_boxes: (T, 4) xyxy, predicted.
         track_keypoints: float32 (T, K, 3), predicted.
-        track_ages: (T,) seconds since each track was seen.
+        track_ages: (T,) seconds for which each track was out of view, 0 for those seen in the frame before.
+        track_spreads: (T, 2) standard deviation of the predicted centre in x and y, in pixels.
         boxes: (N, 4) xyxy, detected.
         keypoints: float32 (N, K, 3), detected.
         allowed: bool (T, N) or (N,): False where a pair is out of the question.
@@ -68,20 +72,41 @@ def compare(
         oks_weight: 0..1.
         min_keypoint_score: keypoints at or below it are not sure.
     """
-    iou = iou_matrix(track_boxes, boxes)
+    size = track_boxes[:, 2:] - track_boxes[:, :2]
+    areas = np.maximum(size[:, 0] * size[:, 1], 1)
+    margins = np.minimum(MARGIN_SPREADS * track_spreads, LARGEST_MARGIN * np.sqrt(areas)[:, None])
+    iou = grown_iou(track_boxes, boxes, margins)
     rows, columns = ((iou > 0) & allowed).nonzero()
     overlap = iou[rows, columns]
     if oks_weight <= 0 or not len(rows) or not keypoints.shape[1]:
         return Pairs(rows, columns, overlap, overlap)
-    size = track_boxes[:, 2:] - track_boxes[:, :2]
     tolerance = OKS_TOLERANCE * (1 + LIMB_SPEED * track_ages)
-    scales_squared = np.maximum(size[:, 0] * size[:, 1], 1) * tolerance * tolerance
+    scales_squared = areas * tolerance * tolerance
     oks, num_common = pair_oks(
         track_keypoints[rows], keypoints[columns], scales_squared[rows].astype(np.float32), sigmas, min_keypoint_score
     )
     weight = np.minimum(num_common * (oks_weight / min(FULL_TRUST, keypoints.shape[1])), oks_weight)
     similarity = overlap + weight * (oks - overlap)
     return Pairs(rows, columns, similarity, np.maximum(similarity, overlap))
+
+
+def grown_iou(track_boxes: np.ndarray, boxes: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """float (T, N): IoU of boxes (T, 4) and (N, 4), both xyxy, each grown by the track's margin (T, 2) on every side.
+
+    Growing both keeps equal boxes equal, and lets those meet that are as far apart as the track is uncertain (the buffered
+    IoU of C-BIoU, Yang et al., arXiv:2211.14317, with the buffer taken from the Kalman filter).
+    """
+    # x and y as planes (2, T, N): NumPy is slow where the last axis has a length of 2.
+    tracks, people = track_boxes.T[:, :, None], boxes.T[:, None]
+    both_sides = 2 * margins.T[:, :, None]
+    common = np.minimum(tracks[2:], people[2:]) - np.maximum(tracks[:2], people[:2]) + both_sides
+    np.maximum(common, 0, out=common)
+    overlap = common[0] * common[1]
+    track_size = tracks[2:] - tracks[:2] + both_sides
+    size = people[2:] - people[:2] + both_sides
+    union = track_size[0] * track_size[1] + size[0] * size[1] - overlap
+    iou: np.ndarray = overlap / np.maximum(union, 1e-9)
+    return iou
 
 
 def pair_oks(
@@ -99,9 +124,9 @@ def pair_oks(
         sigmas: float32 (K,).
         min_score: keypoints at or below it on either side do not count, nor do those that are not finite.
     """
-    delta = keypoints_a[..., :2] - keypoints_b[..., :2]
-    delta *= delta
-    distance_squared = delta[..., 0] + delta[..., 1]
+    delta_x = keypoints_a[..., 0] - keypoints_b[..., 0]
+    delta_y = keypoints_a[..., 1] - keypoints_b[..., 1]
+    distance_squared = delta_x * delta_x + delta_y * delta_y
     counted = (np.minimum(keypoints_a[..., 2], keypoints_b[..., 2]) > min_score) & (distance_squared < _FARTHEST_SQUARED)
     num_counted = counted.sum(axis=1)
     similar = np.where(counted, np.exp(distance_squared / (scales_squared[:, None] * (-8 * sigmas * sigmas))), 0)
@@ -116,9 +141,17 @@ def assign(pairs: Pairs, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
         pairs: what may be joined.
         shape: number of tracks and of people.
     """
+    if _each_once(pairs.rows) and _each_once(pairs.columns):
+        return pairs.rows, pairs.columns  # nobody is contested
     matrix = np.zeros(shape)
     # A pair that passed by its IoU may have next to no similarity, but it may be joined.
     matrix[pairs.rows, pairs.columns] = np.maximum(pairs.similarity, 1e-6)
     rows, columns = linear_sum_assignment(matrix, maximize=True)
     joined = matrix[rows, columns] > 0
     return rows[joined], columns[joined]
+
+
+def _each_once(indices: np.ndarray) -> bool:
+    """Whether no index, intp (P,), occurs twice; for a handful this is faster than `np.unique`."""
+    listed = indices.tolist()
+    return len(set(listed)) == len(listed)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
-MEASUREMENT_STD = 0.04
+MEASUREMENT_STD = 0.06
 """How far a detected box is off, relative to the person's scale (square root of the box's area)."""
-ACCELERATION_STD = 1.2
+ACCELERATION_STD = 1.0
 """How much people change their velocity: scales per second, per square root of a second."""
 INITIAL_VELOCITY_STD = 1.5
 """How fast somebody new may move: scales per second."""
@@ -35,48 +36,43 @@ class BoxFilter:
         position: np.ndarray = self._state[0]
         return position
 
+    def spread(self) -> np.ndarray:
+        """float64 (T, 2): standard deviation of centre x and centre y in pixels; it grows while nothing is measured."""
+        spread: np.ndarray = np.sqrt(self._state[2, :, :2])
+        return spread
+
     def motion(self, dt_seconds: float) -> np.ndarray:
         """float64 (T, 4): by how much `position` changes in this time."""
-        motion: np.ndarray = self._state[1] * _transition(dt_seconds)[0]
+        motion: np.ndarray = self._state[1] * _transition(dt_seconds)[0][0, 1]
         return motion
 
     def predict(self, dt_seconds: float) -> np.ndarray:
-        """Move all boxes on by this time; gives what `motion` gave before."""
-        position, velocity, variance, covariance, velocity_variance = self._state
-        reach, kept = _transition(dt_seconds)
-        moved = velocity * reach
-        noise = (ACCELERATION_STD**2) * scales(position) ** 2
-        position += moved
+        """Move all boxes on by this time; gives by how much, as `motion` does."""
+        transition, noise = _transition(dt_seconds)
+        before = self._state
+        after = np.einsum("ijc,jtc->itc", transition, before)
+        after[2:] += noise * areas(before[0])
+        moved: np.ndarray = after[0] - before[0]
         # A width or height that shrinks through zero means nothing.
-        np.maximum(position[:, 2:], 1.0, out=position[:, 2:])
-        variance += reach * (2 * covariance + reach * velocity_variance) + noise * (dt_seconds**3 / 3)
-        covariance += reach * velocity_variance
-        # Rows 3 and 4 of the transition are scaled by what is left of the velocity.
-        covariance *= kept
-        covariance += noise * (dt_seconds**2 / 2)
-        velocity *= kept
-        velocity_variance *= kept * kept
-        velocity_variance += noise * dt_seconds
+        size = after[0, :, 2:]
+        np.maximum(size, 1.0, out=size)
+        self._state = after
         return moved
 
     def update(self, rows: np.ndarray, measured: np.ndarray) -> None:
         """Correct the boxes at these rows, intp (M,), by what was measured, (M, 4) as `position`."""
         state = self._state[:, rows]
-        position, velocity, variance, covariance, velocity_variance = state
-        surprise = measured - position
-        total = variance + (MEASUREMENT_STD**2) * scales(measured) ** 2
-        gain, velocity_gain = variance / total, covariance / total
-        position += gain * surprise
-        velocity += velocity_gain * surprise
-        velocity_variance -= velocity_gain * covariance
-        rest = 1 - gain
-        variance *= rest
-        covariance *= rest
+        moments, covariances = state[:2], state[2:]
+        surprise = measured - moments[0]
+        gains = covariances[:2] / (covariances[0] + (MEASUREMENT_STD**2) * areas(measured))
+        moments += gains * surprise
+        covariances[2] -= gains[1] * covariances[1]
+        covariances[:2] *= 1 - gains[0]
         self._state[:, rows] = state
 
     def append(self, measured: np.ndarray) -> None:
         """Start a box at each of these positions, (M, 4), at rest."""
-        variance = scales(measured) ** 2
+        variance = areas(measured)
         new = np.zeros((5, *measured.shape))
         new[0] = measured
         new[2] = MEASUREMENT_STD**2 * variance
@@ -88,14 +84,24 @@ class BoxFilter:
         self._state = self._state[:, mask]
 
 
-def scales(boxes_cxcywh: np.ndarray) -> np.ndarray:
-    """(T, 1): the square root of each box's area in pixels, at least 1."""
-    scale: np.ndarray = np.sqrt(np.maximum(boxes_cxcywh[:, 2:3] * boxes_cxcywh[:, 3:4], 1.0))
-    return scale
+def areas(boxes_cxcywh: np.ndarray) -> np.ndarray:
+    """(T, 1): each box's area in square pixels, at least 1; its root is the person's scale."""
+    area: np.ndarray = np.maximum(boxes_cxcywh[:, 2:3] * boxes_cxcywh[:, 3:], 1.0)
+    return area
 
 
+@lru_cache(maxsize=64)  # most videos know one or two steps of time
 def _transition(dt_seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """What a velocity of 1 adds to the position, and what is left of it afterwards, (4,) each."""
-    kept = math.exp(-dt_seconds / SIZE_SECONDS)
-    reach = SIZE_SECONDS * (1 - kept)
-    return np.array((dt_seconds, dt_seconds, reach, reach)), np.array((1.0, 1.0, kept, kept))
+    """What a step of time makes of the five rows of the state, (5, 5, 4), and the noise it adds to the last three.
+
+    With F = [[1, reach], [0, kept]] for each of the four columns, F x moves position and velocity, and F P F^T the three
+    different entries of their covariance.
+    """
+    matrix = np.zeros((5, 5, 4))
+    kept_size = math.exp(-dt_seconds / SIZE_SECONDS)
+    reach_size = SIZE_SECONDS * (1 - kept_size)
+    for column, (reach, kept) in enumerate(((dt_seconds, 1.0),) * 2 + ((reach_size, kept_size),) * 2):
+        matrix[:2, :2, column] = ((1, reach), (0, kept))
+        matrix[2:, 2:, column] = ((1, 2 * reach, reach**2), (0, kept, kept * reach), (0, 0, kept**2))
+    noise = ACCELERATION_STD**2 * np.array((dt_seconds**3 / 3, dt_seconds**2 / 2, dt_seconds))
+    return matrix, noise[:, None, None]

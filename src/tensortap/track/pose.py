@@ -24,8 +24,9 @@ class PoseTracker:
     object; make one for each stream. The same frames give the same identities.
 
     Args:
-        high_threshold: people with at least this score, 0..1, take part in the first stage and may start tracks.
+        high_threshold: people with at least this score, 0..1, take part in the first stage.
         low_threshold: people below this score are left alone; those between the two only go on with tracks.
+        new_threshold: people with at least this score may start a track.
         match_threshold: least similarity of a match in the first stage, 0..1.
         low_match_threshold: the same for the second stage, where detections are less sure.
         new_match_threshold: the same for tracks that have been seen once only.
@@ -37,17 +38,19 @@ class PoseTracker:
     def __init__(
         self,
         *,
-        high_threshold: float = 0.45,
+        high_threshold: float = 0.25,
         low_threshold: float = 0.1,
+        new_threshold: float = 0.3,
         match_threshold: float = 0.2,
         low_match_threshold: float = 0.4,
         new_match_threshold: float = 0.3,
         lost_seconds: float = 1.0,
-        oks_weight: float = 0.7,
+        oks_weight: float = 0.6,
         min_keypoint_score: float = 0.3,
     ) -> None:
         self.high_threshold = high_threshold
         self.low_threshold = low_threshold
+        self.new_threshold = new_threshold
         self.match_threshold = match_threshold
         self.low_match_threshold = low_match_threshold
         self.new_match_threshold = new_match_threshold
@@ -95,8 +98,10 @@ class PoseTracker:
             high = usable & (poses.scores >= self.high_threshold)
             if len(self._ids):
                 matched = self._match(poses, boxes, measured, usable, high, track_ids, dt_seconds)
-                high &= ~matched
-        self._start(poses, measured, high.nonzero()[0], track_ids, confirmed=is_first)
+                usable &= ~matched
+        self._start(
+            poses, measured, (usable & (poses.scores >= self.new_threshold)).nonzero()[0], track_ids, confirmed=is_first
+        )
         return poses.with_track_ids(track_ids)
 
     def predict(self, pts_ns: int) -> Poses:
@@ -148,6 +153,7 @@ class PoseTracker:
                 _corners(self._filter.position),
                 self._keypoints,
                 self._ages - dt_seconds,
+                self._filter.spread(),
                 boxes,
                 poses.keypoints,
                 usable & (self._class_ids[:, None] == poses.class_ids),
@@ -167,11 +173,13 @@ class PoseTracker:
                     waiting[rows], left[columns] = False, False
                     self._see(rows, columns, poses, measured)
                     track_ids[columns] = self._ids[rows]
-        # Tracks seen once and not again are dropped, and those out of view for too long.
-        keep = (self._ages == 0) | (waiting & (self._ids > 0))
-        if not keep.all():
-            self._keep(keep)
-        return usable & ~left
+                if not left.any() or not waiting.any():
+                    break
+        if self._ages.any():
+            # Tracks seen once and not again are dropped, and those out of view for too long.
+            self._keep((self._ages == 0) | (waiting & (self._ids > 0)))
+        joined: np.ndarray = usable & ~left
+        return joined
 
     def _see(self, rows: np.ndarray, columns: np.ndarray, poses: Poses, measured: np.ndarray) -> None:
         """Tracks at `rows` were found as the people at `columns`."""
