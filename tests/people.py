@@ -63,8 +63,11 @@ def result(
     pts_ns: int | None = None,
     source: str = "made.mp4",
     pixels: bool = True,
+    still: bool = False,
 ) -> Result:
     """A result as a pipeline hands it to sinks."""
-    info = FrameInfo(0, source, index, index * 100_000_000 if pts_ns is None else pts_ns, size_wh, duration_ns=100_000_000)
+    info = FrameInfo(
+        0, source, index, index * 100_000_000 if pts_ns is None else pts_ns, size_wh, duration_ns=100_000_000, is_still=still
+    )
     picture = _Picture(size_wh, 60 + index % 100) if pixels else None
     return Result(Frame(info, picture), poses if poses is not None else poses_of([person(60, top=10, height=70)]))

@@ -1,5 +1,5 @@
 """`python -m tensortap`."""
 
-from tensortap.cli.main import main
+from tensortap.cli.entry import main
 
 main()

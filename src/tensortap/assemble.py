@@ -19,14 +19,11 @@ from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
-from tensortap.registry import DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.registry import AUTO_ENGINES, DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.names import OutputName, parse_output
 from tensortap.skeletons import skeleton_for
 from tensortap.timing import StageClock
 from tensortap.types import Poses, StreamInfo
-
-AUTO_ENGINES = ("openvino", "onnxruntime")
-"""`--engine auto` takes the first of these that is installed and loads the model: the fastest on a CPU first."""
 
 
 @dataclass(eq=False)
@@ -57,8 +54,9 @@ def assemble(settings: Settings, *, decoder: Decoder | None = None, clock: Stage
     """
     names = [parse_output(text) for text in settings.outputs]
     inputs = find_inputs(settings.inputs)
-    paths = _output_paths(names, inputs)
     model = read_model(Path(settings.model))
+    paths = _output_paths(names, inputs, model)
+    tracker_class = _tracker_class(settings)
     with ExitStack() as opened:
         sources = _open_sources(inputs, opened)
         streams = [source.stream for source in sources]
@@ -83,7 +81,12 @@ def assemble(settings: Settings, *, decoder: Decoder | None = None, clock: Stage
         streams=streams,
         runtime=runtime,
         decoder=decoder,
-        make_tracker=_trackers(settings, streams),
+        make_tracker={
+            stream.source_id: tracker_class
+            for stream in streams
+            # Nobody can be followed from one unrelated picture to the next.
+            if tracker_class and not (stream.is_still and settings.tracker == "auto")
+        },
         outputs=outputs,
         nobody=Poses.empty(skeleton),
         model=model,
@@ -166,18 +169,20 @@ def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tup
     return head, decoder
 
 
-def _trackers(settings: Settings, streams: Sequence[StreamInfo]) -> dict[int, Callable[[], Tracker]]:
+def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
     if settings.tracker is None:
-        return {}
-    tracker_class = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
-    return {stream.source_id: tracker_class for stream in streams if not (stream.is_still and settings.tracker == "auto")}
+        return None
+    tracker_class: Callable[[], Tracker] = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
+    return tracker_class
 
 
-def _output_paths(names: Sequence[OutputName], inputs: Sequence[Input]) -> list[tuple[OutputName, Path, int | None]]:
+def _output_paths(
+    names: Sequence[OutputName], inputs: Sequence[Input], model: ModelInfo
+) -> list[tuple[OutputName, Path, int | None]]:
     """Every file to be written, and the one stream that goes there, if it is only one.
 
     Raises:
-        UsageError: two outputs share a file, or an output is one of the inputs.
+        UsageError: two outputs share a file, or an output is an input or the model.
     """
     paths: list[tuple[OutputName, Path, int | None]] = []
     for name in names:
@@ -185,18 +190,29 @@ def _output_paths(names: Sequence[OutputName], inputs: Sequence[Input]) -> list[
             paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
         else:
             paths.append((name, name.path, None))
-    taken: dict[Path, str] = {}
-    for location in (str(path) for found in inputs for path in (found.paths or (found.location,))):
-        if not is_url(location):
-            taken[Path(location).resolve()] = "it is an input; it would be overwritten"
+    taken: dict[object, str] = {}
+    for location in (path for found in inputs for path in (found.paths or (found.location,))):
+        if not is_url(str(location)):
+            taken[_identity(Path(location))] = "it is an input; it would be overwritten"
+    for part in (model.path, model.path.with_suffix(".bin")):
+        taken[_identity(part)] = "it is the model; it would be overwritten"
     for name, path, _ in paths:
         if name.sink == "null":
             continue
-        clash = taken.get(path.resolve())
+        clash = taken.get(_identity(path))
         if clash:
             raise UsageError(f"-o {name.text}: {clash}. Choose another name.")
-        taken[path.resolve()] = f"two outputs would write {path}"
+        taken[_identity(path)] = f"two outputs would write {path}"
     return paths
+
+
+def _identity(path: Path) -> object:
+    """What two names of one file have in common, links included."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path.resolve()
+    return found.st_dev, found.st_ino
 
 
 def _open_output(name: OutputName, path: Path, source_id: int | None, opened: ExitStack) -> Output:

@@ -14,7 +14,9 @@ from tensortap.registry import DECODERS, ENGINES, TRACKERS
 
 
 def _as_list(value: Any) -> Any:
-    """One path or several -> a list of strings."""
+    """One path or several -> a list of strings; `None` is none."""
+    if value is None:
+        return []
     values = [value] if isinstance(value, (str, os.PathLike)) else value
     return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in values]
 
@@ -103,7 +105,7 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as exc:
-            raise UsageError("\n".join(_explain(error) for error in exc.errors())) from exc
+            raise UsageError("\n".join(dict.fromkeys(_explain(error) for error in exc.errors()))) from exc
 
 
 def _known(value: str, names: set[str]) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tensortap.errors import SinkError, SourceError, TensortapError, UsageError
+from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
 from tensortap.timing import StageClock
 from tensortap.types import Poses, Result, StreamInfo, TensorFrame
 
@@ -74,6 +77,8 @@ class Output:
     """The one stream that goes there; `None` for all."""
     error: SinkError | None = None
     """Why the sink stopped; it gets nothing any more."""
+    num_frames: int = 0
+    """Frames that it was given."""
 
 
 @dataclass
@@ -88,8 +93,10 @@ class Summary:
     """People found, over all frames."""
     streams: dict[int, int] = field(default_factory=dict)
     """`source_id` -> frames."""
+    seconds: float = 0.0
+    """Wall-clock time from the first frame asked for to the last output completed."""
     interrupted: bool = False
-    """Whether the run was stopped before its inputs ended."""
+    """Whether Ctrl-C ended the run."""
 
 
 class Pipeline:
@@ -133,7 +140,9 @@ class Pipeline:
         self.summary = Summary()
         self._taps: list[Tap] = []
         self._trackers: dict[int, Tracker] = {}
-        self._started = False
+        self._started = self._closed = False
+        # A pipeline that is dropped without having run releases what it opened.
+        weakref.finalize(self, _release, self.parts)
 
     @property
     def streams(self) -> Sequence[StreamInfo]:
@@ -157,6 +166,8 @@ class Pipeline:
             for frame in self.parts.runtime:
                 if frame.inferred:
                     yield frame
+                if self._closed:  # by the caller, from within the loop
+                    return
         finally:
             self.close()
 
@@ -168,16 +179,20 @@ class Pipeline:
             EngineError, DecodeError: nothing more can come.
         """
         self._start()
+        started = time.perf_counter()
         try:
             for frame in self.parts.runtime:
                 result = self._result(frame)
                 self._write(result)
                 yield result
-        except (KeyboardInterrupt, GeneratorExit):
+                if self._closed:  # by the caller, from within the loop
+                    return
+        except KeyboardInterrupt:
             self.summary.interrupted = True
             raise
         finally:
             self.close()
+            self.summary.seconds = time.perf_counter() - started
 
     def run(self, on_result: Callable[[Result], object] | None = None) -> Summary:
         """Run to the end for the outputs alone.
@@ -206,17 +221,32 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Stop the run, complete all outputs, release everything. Closing twice is fine."""
-        self.parts.runtime.close()
-        for output in self.parts.outputs:
+        """Stop the run, complete all outputs, release everything. Closing twice is fine.
+
+        Ctrl-C meanwhile is heeded when all of that is done: an output must not be left half written.
+        """
+        self._closed = True
+        interrupt: KeyboardInterrupt | None = None
+        steps: list[Callable[[], None]] = [self.parts.runtime.close]
+        steps += [partial(self._close_output, output) for output in self.parts.outputs]
+        for step in steps:
             try:
-                output.sink.close()
-            except SinkError as exc:
-                self._drop(output, exc)
+                step()
+            except KeyboardInterrupt as exc:
+                interrupt = exc
+                step()  # once more from the start: every step may be repeated
+        if interrupt is not None:
+            raise interrupt
+
+    def _close_output(self, output: Output) -> None:
+        try:
+            output.sink.close()
+        except SinkError as exc:
+            self._drop(output, exc)
 
     def _start(self) -> None:
-        if self._started:
-            raise UsageError("This pipeline has run. Make a new one to run again.")
+        if self._started or self._closed:
+            raise UsageError(f"This pipeline {'has run' if self._started else 'is closed'}. Make a new one to run again.")
         self._started = True
 
     def _result(self, frame: TensorFrame) -> Result:
@@ -233,6 +263,10 @@ class Pipeline:
                     tap(frame)
                 self.clock.lap("taps")
             poses = self.parts.decoder(frame)
+            if not isinstance(poses, Poses):
+                raise DecodeError(
+                    f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton)."
+                )
             self.clock.lap("decode")
             if tracker:
                 poses = tracker.update(poses, frame.info.pts_ns)
@@ -256,6 +290,7 @@ class Pipeline:
             if output.error is None and output.source_id in (None, result.info.source_id):
                 try:
                     output.sink.write(result)
+                    output.num_frames += 1
                 except SinkError as exc:
                     self._drop(output, exc)
         self.clock.lap("sinks")
@@ -265,8 +300,19 @@ class Pipeline:
         if output.error is not None:
             return
         output.error = error
-        _log.error("%s%s", error, " The other outputs go on." if len(self.parts.outputs) > 1 else "")
+        if len(self.parts.outputs) > 1:
+            _log.error("%s The other outputs go on.", error)
         try:
             output.sink.close()
         except SinkError as exc:
             _log.debug("closing %s after it failed: %s", output.name, exc)
+
+
+def _release(parts: Parts) -> None:
+    """Close everything; what fails is only noted, for nobody is left to be told."""
+    parts.runtime.close()
+    for output in parts.outputs:
+        try:
+            output.sink.close()
+        except SinkError as exc:
+            _log.debug("closing %s: %s", output.name, exc)

@@ -31,6 +31,8 @@ ENGINES = {
     ),
     "openvino": Entry("tensortap.portable.engines.openvino:OpenVinoEngine", ("openvino",), "pip install openvino"),
 }
+AUTO_ENGINES = ("openvino", "onnxruntime")
+"""`--engine auto` takes the first of these that is installed and loads the model: the fastest on a CPU first."""
 SINKS = {
     "coco": Entry("tensortap.sinks.coco:CocoSink"),
     "jsonl": Entry("tensortap.sinks.jsonl:JsonlSink"),

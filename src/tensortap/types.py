@@ -48,6 +48,8 @@ class FrameInfo:
     """Width and height of the original frame in pixels, rotation applied."""
     duration_ns: int = 0
     """How long the frame is shown, in nanoseconds; 0 where it is not known."""
+    is_still: bool = False
+    """A still image rather than a frame of a video."""
     arrival_ns: int = 0
     """Wall-clock time at which the frame was decoded, nanoseconds since 1970; 0 where nobody looked."""
 

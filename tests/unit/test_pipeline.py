@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ import tensortap
 from media import write_image
 from models import pose_model
 from scene import square_at, write_scene
-from tensortap import Pipeline, Poses, SinkError, SourceError, TensorFrame, UsageError
+from tensortap import DecodeError, Pipeline, Poses, SinkError, SourceError, TensorFrame, UsageError
 from tensortap.skeletons import COCO_17
 from tensortap.types import Frame
 
@@ -128,8 +130,6 @@ def test_still_images_are_not_tracked_unless_asked(tmp_path: Path, model: Path) 
     from scene import pictures
 
     for number, image in enumerate(pictures(3)):
-        import cv2
-
         cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     assert {int(i) for result in Pipeline(tmp_path, model) for i in result.poses.track_ids} == {-1}
     assert {int(i) for result in Pipeline(tmp_path, model, tracker="pose") for i in result.poses.track_ids} == {1}
@@ -277,3 +277,86 @@ def test_images_and_videos_together(tmp_path: Path, model: Path) -> None:
     assert (tmp_path / "out-0.mp4").stat().st_size > 0
     assert (tmp_path / "out-1.mp4").stat().st_size > 0
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_model_is_never_overwritten_nor_an_input_by_another_name(tmp_path: Path, model: Path) -> None:
+    path = write_scene(tmp_path / "a.mp4", 1)
+    (tmp_path / "b.mp4").hardlink_to(path)
+    (tmp_path / "c.mp4").symlink_to(path)
+    for output, message in (
+        (f"jsonl:{model}", "it is the model"),
+        (tmp_path / "b.mp4", "an input"),
+        (tmp_path / "c.mp4", "an input"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Pipeline(path, model, outputs=output)
+
+
+def test_an_old_result_survives_a_run_that_does_not_start(tmp_path: Path, model: Path) -> None:
+    old = tmp_path / "old.jsonl"
+    old.write_text("precious")
+    with pytest.raises(SinkError):
+        Pipeline(write_scene(tmp_path / "a.mp4", 1), model, outputs=[old, tmp_path / "missing" / "b.mp4"])
+    assert old.read_text() == "precious"
+
+
+def test_a_decoder_that_gives_nothing_is_explained(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(DecodeError, match="gave NoneType, not Poses"):
+        Pipeline(write_scene(tmp_path / "a.mp4", 1), model, decoder=lambda frame: None).run()
+
+
+def test_a_closed_pipeline_does_not_look_like_an_empty_one(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4", 3), model)
+    pipeline.close()
+    with pytest.raises(UsageError, match="is closed"):
+        list(pipeline)
+
+
+def test_closing_from_within_the_loop_ends_it(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4"), model, outputs=tmp_path / "a.jsonl")
+    for number, _ in enumerate(pipeline):
+        assert number < 3
+        if number == 2:
+            pipeline.close()
+    assert pipeline.errors == []
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_pipeline_that_is_dropped_leaves_nothing_behind(tmp_path: Path, model: Path) -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        Pipeline(write_scene(tmp_path / "a.mp4", 2), model, outputs=[tmp_path / "a.mkv", tmp_path / "a.jsonl"])
+    gc.collect()
+    assert threading.active_count() == before
+    assert not (tmp_path / "a.mkv").exists()
+
+
+def test_opencvs_threads_are_given_back(tmp_path: Path, model: Path) -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        first, second = (iter(Pipeline(write_scene(tmp_path / "a.mp4", 5), model)) for _ in range(2))
+        next(first), next(second)
+        assert cv2.getNumThreads() == 1
+        list(first)
+        list(second)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+
+
+def test_an_interrupt_while_closing_completes_the_outputs(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline(write_scene(tmp_path / "a.mp4"), model, outputs=[tmp_path / "a.mp4.jsonl", tmp_path / "a.mkv"])
+    runtime: Any = pipeline.parts.runtime
+    close, calls = runtime.close, []
+
+    def interrupted_once() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        close()
+
+    runtime.close = interrupted_once
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.close()
+    assert not [thread.name for thread in threading.enumerate() if "tensortap" in thread.name]

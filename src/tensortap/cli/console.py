@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import sys
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +16,8 @@ console = Console(stderr=True, highlight=False)
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+"""What a shell gives for a program whose reader went away, as in `... -o - | head`."""
 
 
 class Debug:
@@ -61,7 +62,5 @@ def print_error(error: BaseException | str) -> None:
 
 def print_json(data: Any) -> None:
     """Data for machines, on the standard output."""
-    sys.stdout.buffer.write(
-        orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=str)
-    )
-    sys.stdout.buffer.flush()
+    # The standard library's, because it escapes the bytes of file names that are no text.
+    print(json.dumps(data, indent=2, default=str), flush=True)

@@ -9,50 +9,77 @@ import sys
 from importlib import metadata
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tensortap import __version__
-from tensortap.assemble import AUTO_ENGINES
-from tensortap.cli.console import DebugOption, JsonOption, print_json
+from tensortap.cli.console import EXIT_FAILURE, DebugOption, JsonOption, print_json
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
 from tensortap.portable.quiet_openvino import import_openvino
-from tensortap.registry import ENGINES, TRACKERS, Entry, missing_modules
+from tensortap.registry import AUTO_ENGINES, ENGINES, TRACKERS, Entry, missing_modules
 
-_PACKAGES = ("av", "numpy", "onnx", "onnxruntime", "openvino", "orjson", "pydantic", "rich", "scipy", "typer")
+# Package -> what it is imported as. Engines are looked at on their own.
+_PACKAGES = {
+    "av": "av",
+    "numpy": "numpy",
+    "onnx": "onnx",
+    "orjson": "orjson",
+    "pydantic": "pydantic",
+    "pyyaml": "yaml",
+    "rich": "rich",
+    "scipy": "scipy.optimize",
+    "typer": "typer",
+    "opencv-python-headless": "cv2",
+}
 _OPENCV_BUILDS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
 def doctor(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Show versions, engines and CPU features, what is missing and how to get it."""
+    """Show versions, engines and CPU features, what is missing and how to get it. Exit code 1: tensortap cannot run."""
     report = _report()
     if as_json:
         print_json(report)
     else:
         _print(report)
+    if not report["usable"]:
+        raise typer.Exit(EXIT_FAILURE)
 
 
 def _report() -> dict[str, Any]:
-    packages = {name: _version(name) for name in (*_PACKAGES, *_OPENCV_BUILDS)}
-    optional = {build for build in _OPENCV_BUILDS if packages[build] is None}
+    builds = {build: version for build in _OPENCV_BUILDS if (version := _version(build))}
     engines = {name: _engine(name, entry) for name, entry in ENGINES.items()}
     usable = [name for name in AUTO_ENGINES if engines[name]["available"]]
+    broken = _broken_packages()
+    opencv: dict[str, str | None] = {**builds} if builds else {"opencv-python-headless": None}
     return {
         "tensortap": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
         "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "usable_cores": _usable_cores(), "features": cpu_features()},
-        "packages": {name: version for name, version in packages.items() if name not in optional},
+        "packages": {name: _version(name) for name in _PACKAGES if name not in _OPENCV_BUILDS} | opencv,
         "ffmpeg": _ffmpeg(),
         "engines": engines,
         "auto_engine": usable[0] if usable else None,
         "trackers": {
             name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
         },
-        "problems": _problems(packages, usable),
+        "problems": [*broken, *_engine_problems(usable), *_opencv_problems(list(builds))],
+        "usable": bool(usable) and not broken,
     }
+
+
+def _broken_packages() -> list[str]:
+    """What tensortap needs and cannot import, with the reason that the system gives."""
+    problems = []
+    for package, module in _PACKAGES.items():
+        try:
+            importlib.import_module(module)
+        except Exception as exc:  # a broken native library may raise anything
+            problems.append(f"{package} cannot be imported: {exc}. Try: pip install --force-reinstall {package}")
+    return problems
 
 
 def _usable_cores() -> int | None:
@@ -95,22 +122,23 @@ def _offers(name: str) -> list[str]:
     return [str(provider) for provider in importlib.import_module(name).get_available_providers()]
 
 
-def _problems(packages: dict[str, str | None], usable: list[str]) -> list[str]:
-    problems = []
+def _engine_problems(usable: list[str]) -> list[str]:
     if not usable:
-        problems.append("No inference engine is usable. Try: pip install openvino onnxruntime onnx")
-    elif usable[0] != AUTO_ENGINES[0]:
-        problems.append(
-            f"{AUTO_ENGINES[0]} is not usable; on a CPU it is about twice as fast. Try: pip install {AUTO_ENGINES[0]}"
-        )
-    builds = [build for build in _OPENCV_BUILDS if packages[build]]
-    if len(builds) > 1:
-        problems.append(
-            f"{' and '.join(builds)} are installed side by side and own the same files; either may break the other. "
-            f"Keep the headless one: pip uninstall -y {' '.join(build for build in builds if build != _OPENCV_BUILDS[0])} && "
-            f"pip install --force-reinstall --no-deps {_OPENCV_BUILDS[0]}"
-        )
-    return problems
+        return ["No inference engine is usable. Try: pip install openvino onnxruntime onnx"]
+    if usable[0] != AUTO_ENGINES[0]:
+        return [f"{AUTO_ENGINES[0]} is not usable; it is the fastest on a CPU. Try: pip install {AUTO_ENGINES[0]}"]
+    return []
+
+
+def _opencv_problems(builds: list[str]) -> list[str]:
+    if len(builds) < 2:
+        return []
+    headless = _OPENCV_BUILDS[0]
+    return [
+        f"{' and '.join(builds)} are installed side by side and own the same files; either may break the other. "
+        f"Keep the headless one: pip uninstall -y {' '.join(build for build in builds if build != headless)} && "
+        f"pip install --force-reinstall --no-deps {headless}"
+    ]
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -141,4 +169,4 @@ def _print(report: dict[str, Any]) -> None:
     for problem in report["problems"]:
         console.print(f"[yellow]{escape(problem)}[/]")
     if not report["problems"]:
-        console.print("[green]Nothing is missing.[/]")
+        console.print("[green]Nothing that tensortap needs is missing.[/]")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from tensortap import __version__
 from tensortap.cli import doctor, inspect, run
-from tensortap.cli.console import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, Debug, console, print_error, set_up_logging
+from tensortap.cli.console import (
+    EXIT_BROKEN_PIPE,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    Debug,
+    console,
+    print_error,
+    set_up_logging,
+)
 from tensortap.errors import TensortapError, UsageError
 
 app = typer.Typer(
@@ -47,12 +56,36 @@ def main() -> None:
     except TensortapError as exc:
         if Debug.enabled:
             console.print_exception()
+        if isinstance(exc.__cause__, BrokenPipeError):
+            sys.exit(EXIT_BROKEN_PIPE)
         print_error(exc)
         sys.exit(EXIT_USAGE if isinstance(exc, UsageError) else EXIT_FAILURE)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(EXIT_BROKEN_PIPE)
+    except ImportError as exc:
+        _give_up(f"{exc}. Something that tensortap needs is missing or broken: tensortap doctor says what.", exc)
+    except OSError as exc:
+        _give_up(str(exc), exc)
     except Exception as exc:
-        if Debug.enabled:
-            raise
-        print_error(f"{type(exc).__name__}: {exc}\nThis is a fault of tensortap. Please report it with the output of --debug.")
-        sys.exit(EXIT_FAILURE)
+        _give_up(
+            f"{type(exc).__name__}: {exc}\nThis is a fault of tensortap. Please report it with the output of --debug.", exc
+        )
+    finally:
+        _flush_stdout()
+
+
+def _give_up(message: str, exc: Exception) -> NoReturn:
+    if Debug.enabled:
+        raise exc
+    print_error(message)
+    sys.exit(EXIT_FAILURE)
+
+
+def _flush_stdout() -> None:
+    """Flush now, and keep the interpreter from complaining later that the reader has gone."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None  # closed, full or gone: nothing more can be said there

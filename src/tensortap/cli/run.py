@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -12,11 +14,22 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
-from tensortap.cli.console import EXIT_FAILURE, EXIT_INTERRUPTED, DebugOption, JsonOption, console, print_error, print_json
+from tensortap.cli.console import (
+    EXIT_BROKEN_PIPE,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    DebugOption,
+    JsonOption,
+    console,
+    print_error,
+    print_json,
+)
 from tensortap.cli.progress import Progress
-from tensortap.errors import TensortapError, UsageError
+from tensortap.errors import SinkError, SourceError, TensortapError, UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
 from tensortap.pipeline import Pipeline
+from tensortap.sinks.names import parse_output
+from tensortap.text import printable
 
 _TAKES_SEVERAL = {"-i", "--input", "-o", "--output"}
 
@@ -25,16 +38,24 @@ class RunCommand(TyperCommand):
     """Lets `-i` and `-o` take several values: `-i a.mp4 b.mp4 photos/`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the flag before every further value, as click wants it."""
+        """Repeat the flag before every further value, as Typer wants it; one without any value is handed on as it is."""
         expanded: list[str] = []
         flag: str | None = None
+        has_value = True
         for arg in args:
-            if arg in _TAKES_SEVERAL:
-                flag = arg
-                continue
-            if arg.startswith("-") and arg != "-":
+            name, equals, value = arg.partition("=")
+            if arg in _TAKES_SEVERAL or (equals and name in _TAKES_SEVERAL):
+                expanded += [flag] if flag and not has_value else []
+                flag, has_value = name, bool(equals)
+                expanded += [name, value] if equals else []
+            elif arg.startswith("-") and arg != "-":
+                expanded += [flag] if flag and not has_value else []
                 flag = None
-            expanded += [flag, arg] if flag else [arg]
+                expanded.append(arg)
+            else:
+                expanded += [flag, arg] if flag else [arg]
+                has_value = True
+        expanded += [flag] if flag and not has_value else []
         return super().parse_args(ctx, expanded)
 
 
@@ -49,7 +70,7 @@ def run(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
-    batch_size: Annotated[int | None, typer.Option("--batch", help="Frames a batch.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     letterbox: Annotated[str, typer.Option(help=", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "ultralytics",
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
@@ -73,7 +94,9 @@ def run(
         raise UsageError(
             "Say which model: --model yolov8n-pose.onnx. Make one with: yolo export model=yolov8n-pose.pt format=onnx"
         )
-    if as_json and {"-", "jsonl:-"} & set(outputs or []):
+    if no_track and tracker not in ("auto", "none"):
+        raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
+    if as_json and any(parse_output(output).path == Path("-") for output in outputs or []):
         raise UsageError("--json and -o - would both write to the standard output. Give the JSONL a file.")
     started = time.perf_counter()
     with _stop_on_signals():
@@ -94,7 +117,15 @@ def run(
             interval=interval,
             max_frames=max_frames,
         )
-        outcome = _run(pipeline, quiet, started)
+        with pipeline:
+            error = _run(pipeline, quiet)
+        outcome = _outcome(pipeline, started, error)
+    if error is not None and isinstance(error.__cause__, BrokenPipeError):
+        raise typer.Exit(EXIT_BROKEN_PIPE)  # as in `| head`: who read it has enough
+    if not quiet:
+        _print_summary(outcome)
+    if error is not None and not _was_told(error, pipeline):
+        print_error(error)
     if as_json:
         print_json(outcome)
     if pipeline.summary.interrupted:
@@ -103,38 +134,40 @@ def run(
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _run(pipeline: Pipeline, quiet: bool, started: float) -> dict[str, Any]:
-    """Run to the end, a broken stream or Ctrl-C; whatever ends it, the outputs are complete and the summary is told."""
+def _run(pipeline: Pipeline, quiet: bool) -> TensortapError | None:
+    """Run to the end, to Ctrl-C, or to the error that is given back; the outputs are complete then."""
     parts = pipeline.parts
     if not quiet:
         engine = f"{parts.engine.name} ({parts.engine.precision}): {parts.engine_reason}"
-        console.print(f"[bold]{escape(parts.model.path.name)}[/] on {escape(engine)}", soft_wrap=True)
+        console.print(f"[bold]{escape(printable(parts.model.path.name))}[/] on {escape(engine)}", soft_wrap=True)
         if parts.head:
             console.print(f"[dim]{parts.head.decoder}: {escape(parts.head.reason)}[/]", soft_wrap=True)
-    loaded = time.perf_counter()
-    error: TensortapError | None = None
+        if not parts.outputs:
+            console.print("[yellow]no output: what is found is only counted. Name some with -o, e.g. -o out.mp4 out.jsonl[/]")
     with Progress(console, pipeline, quiet) as progress:
         try:
             pipeline.run(on_result=progress.update)
         except TensortapError as exc:
-            error = exc
+            return exc
         except KeyboardInterrupt:
             pipeline.summary.interrupted = True
-    seconds = time.perf_counter() - loaded
-    outcome = _outcome(pipeline, seconds, loaded - started, error)
-    if not quiet:
-        _print_summary(outcome)
-    for message in outcome["errors"]:
-        print_error(message)
-    return outcome
+    return None
 
 
-def _outcome(pipeline: Pipeline, seconds: float, start_up_seconds: float, error: TensortapError | None) -> dict[str, Any]:
+def _was_told(error: TensortapError, pipeline: Pipeline) -> bool:
+    """Whether the pipeline has said so when it happened, because other streams or outputs went on."""
+    several = {SinkError: len(pipeline.parts.outputs) > 1, SourceError: len(pipeline.streams) > 1}
+    return several.get(type(error), False)
+
+
+def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -> dict[str, Any]:
     """Everything that there is to say about a run, for people and for machines."""
     parts, summary = pipeline.parts, pipeline.summary
     errors = [*pipeline.errors]
     if error is not None and error not in errors:
         errors.append(error)
+    seconds = summary.seconds
+    start_up_seconds = max(0.0, time.perf_counter() - started - seconds)
     return {
         "model": str(parts.model.path),
         "engine": parts.engine.name,
@@ -159,34 +192,47 @@ def _outcome(pipeline: Pipeline, seconds: float, start_up_seconds: float, error:
             }
             for stream in parts.streams
         ],
-        "outputs": [{"path": output.name, "error": str(output.error) if output.error else None} for output in parts.outputs],
+        "outputs": [
+            {"path": output.name, "frames": output.num_frames, "error": str(output.error) if output.error else None}
+            for output in parts.outputs
+        ],
         "interrupted": summary.interrupted,
         "errors": [str(exc) for exc in errors],
     }
 
 
 def _print_summary(outcome: dict[str, Any]) -> None:
-    how = "stopped" if outcome["interrupted"] else "done"
+    how = "stopped" if outcome["interrupted"] else "failed" if outcome["errors"] else "done"
+    people = outcome["people"] / max(outcome["frames"], 1)
     console.print(
-        f"[bold]{how}:[/] {outcome['frames']} frames, {outcome['people']} people in {outcome['seconds']:.1f} s "
+        f"[bold]{how}:[/] {outcome['frames']} frames, {people:.1f} people a frame, in {outcome['seconds']:.1f} s "
         f"([bold]{outcome['frames_per_second']:.1f} frames/s[/]), start-up {outcome['start_up_seconds']:.1f} s"
     )
-    damaged = [stream for stream in outcome["streams"] if stream["damaged"]]
-    for stream in damaged:
-        console.print(f"[yellow]{stream['name']}: {stream['damaged']} damaged packets or files left out[/]")
+    for stream in outcome["streams"]:
+        if stream["damaged"]:
+            console.print(f"[yellow]{escape(stream['name'])}: {stream['damaged']} damaged packets or files left out[/]")
     table = Table("stage", "ms a frame", box=None, padding=(0, 2), header_style="dim")
     table.columns[1].justify = "right"
     for stage, milliseconds in outcome["milliseconds_per_frame"].items():
         table.add_row(stage, f"{milliseconds:.3f}")
     console.print(table)
     for output in outcome["outputs"]:
-        mark = "[red]failed[/]" if output["error"] else "[green]wrote[/]"
-        if output["path"] not in ("null", "-"):
-            console.print(f"{mark} {output['path']}")
+        if output["path"] in ("null", "-"):
+            continue
+        path = escape(printable(output["path"]))
+        if output["error"]:
+            console.print(f"[red]failed[/] {path} after {output['frames']} frames")
+        elif output["frames"]:
+            console.print(f"[green]wrote[/] {path}")
+        else:
+            console.print(f"[yellow]nothing written:[/] {path}")
 
 
 class _stop_on_signals:  # noqa: N801  # reads as a function
-    """SIGINT and SIGTERM stop the run once; what comes while it closes its outputs is not needed any more."""
+    """SIGINT and SIGTERM stop the run, and its outputs are completed. Again, they say so; a third time, the process ends."""
+
+    def __init__(self) -> None:
+        self._count = 0
 
     def __enter__(self) -> None:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -198,6 +244,10 @@ class _stop_on_signals:  # noqa: N801  # reads as a function
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        for each in self._before:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        self._count += 1
+        if self._count == 1:
+            raise KeyboardInterrupt
+        if self._count == 2:
+            os.write(2, b"finishing the outputs; once more to give up\n")
+            return
+        os._exit(EXIT_INTERRUPTED)

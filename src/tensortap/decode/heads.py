@@ -60,7 +60,7 @@ def recognise(outputs: Mapping[str, Shape], metadata: Mapping[str, Any]) -> Head
     if len(shape) != 2:
         raise ModelError(f"The output {name} is {_text(shape)} without its batch axis; a pose head has two axes. {_HINT}")
     keypoints = _keypoint_shape(metadata)
-    if metadata.get("end2end") is True or _is_end_to_end(shape, keypoints.num_values):
+    if metadata.get("end2end") is True or _is_end_to_end(shape, keypoints, metadata):
         raise ModelError(
             f"The output {name} {_text(shape)} is an end-to-end head: rows of x1, y1, x2, y2, score, class and keypoints, "
             "after NMS. tensortap decodes YOLOv8-pose and YOLO11-pose so far: export this model with end2end=False, or "
@@ -73,8 +73,7 @@ _HINT = "If this is a pose model, decode it yourself with Pipeline(decoder=...).
 
 
 def _yolo_pose(name: str, shape: Shape, keypoints: _Keypoints, metadata: Mapping[str, Any]) -> Head:
-    names = metadata.get("names")
-    told_classes = len(names) if isinstance(names, (dict, list)) and names else None
+    told_classes = _num_names(metadata)
     channels, transposed = _channels(shape, 4 + (told_classes or 1) + keypoints.num_values)
     # The channels decide: metadata of some exports list the classes of the model that they were trained from.
     num_classes = channels - 4 - keypoints.num_values
@@ -106,7 +105,8 @@ def _keypoint_shape(metadata: Mapping[str, Any]) -> _Keypoints:
     told = metadata.get("kpt_shape")
     if told is None:
         return _Keypoints(17, 3, "assumed to be COCO's 17 x 3, as the file has no kpt_shape")
-    if not (isinstance(told, (list, tuple)) and len(told) == 2 and told[0] >= 1 and told[1] in (2, 3)):
+    is_pair = isinstance(told, (list, tuple)) and len(told) == 2 and all(isinstance(value, int) for value in told)
+    if not (is_pair and told[0] >= 1 and told[1] in (2, 3)):
         raise ModelError(f"The model's metadata have kpt_shape {told!r}; it should be [keypoints, 2 or 3].")
     return _Keypoints(int(told[0]), int(told[1]), f"by kpt_shape {list(told)}")
 
@@ -124,10 +124,17 @@ def _channels(shape: Shape, expected: int) -> tuple[int, bool]:
     return (first, False) if first <= second else (second, True)
 
 
-def _is_end_to_end(shape: Shape, num_keypoint_values: int) -> bool:
-    """(300, 6 + K*d): at most a few hundred rows, which an anchor grid never has."""
+def _is_end_to_end(shape: Shape, keypoints: _Keypoints, metadata: Mapping[str, Any]) -> bool:
+    """(300, 6 + K*d): at most a few hundred rows, which an anchor grid seldom has, and no classes to explain the two more."""
     rows, values = shape
-    return values == 6 + num_keypoint_values and rows is not None and rows <= 1000
+    two_classes = _num_names(metadata) == 2
+    return values == 6 + keypoints.num_values and rows is not None and rows <= 1000 and not two_classes
+
+
+def _num_names(metadata: Mapping[str, Any]) -> int | None:
+    """How many classes the metadata name."""
+    names = metadata.get("names")
+    return len(names) if isinstance(names, (dict, list)) and names else None
 
 
 def _text(shape: Shape) -> str:

@@ -35,7 +35,7 @@ def nms(
         return np.empty(0, np.intp)
     if len(boxes_xyxy) == 1:
         return np.zeros(min(1, max_det), np.intp)
-    boxes_xywh = boxes_xyxy.copy()
+    boxes_xywh = boxes_xyxy.astype(np.float64)  # exact also where classes are moved far apart
     boxes_xywh[:, 2:] -= boxes_xyxy[:, :2]
     if class_ids is not None:
         boxes_xywh[:, 0] += class_ids * _CLASS_SHIFT

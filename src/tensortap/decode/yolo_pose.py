@@ -109,6 +109,7 @@ class YoloPoseDecoder:
 
 def _corners(boxes_cxcywh: np.ndarray) -> np.ndarray:
     """float (4, N) rows of centre x, centre y, width, height -> float32 (N, 4) xyxy."""
+    boxes_cxcywh = boxes_cxcywh.astype(np.float32, copy=False)  # half precision would be worked out in half precision
     corners = np.empty((boxes_cxcywh.shape[1], 4), np.float32)
     half_size = (boxes_cxcywh[2:] * 0.5).T
     centre = boxes_cxcywh[:2].T

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,35 @@ class Source(Protocol):
     def close(self) -> None:
         """Release the file or connection."""
         ...
+
+
+class _OpenCvThreads:
+    """OpenCV's own threads, off while any pipeline runs.
+
+    Pictures of network size are too small for them to help, and the cores belong to the engine. The setting is the process's,
+    so the last pipeline to end restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._before = 0
+
+    def hold(self) -> None:
+        with self._lock:
+            if not self._holders:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._holders += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if not self._holders:
+                cv2.setNumThreads(self._before)
+
+
+_OPENCV_THREADS = _OpenCvThreads()
 
 
 @dataclass(eq=False)
@@ -88,15 +118,18 @@ class PortableRuntime:
         self._max_frames = max_frames
         self._batch_timeout_seconds = batch_timeout_seconds
         self._clock = clock or StageClock()
-        self._mux = Mux(len(sources), queue_size=max(4, 2 * engine.batch_size))
+        # Enough for two batches, with the frames in between that are not inferred, and not too many decoded frames in memory.
+        queue_size = max(4, 2 * engine.batch_size, min(32, engine.batch_size * (interval + 1)))
+        self._mux = Mux(len(sources), queue_size)
+        # No more than one stream alone can have waiting: a slow stream must not make the fast ones wait for it.
+        self._collect_size = min(engine.batch_size * (interval + 1), queue_size)
         self._collected: deque[Frame] = deque()
         self._bugs: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._read, args=(number,), name=f"tensortap-source-{number}", daemon=True)
             for number in range(len(sources))
         ]
-        self._opencv_threads: int | None = None
-        self._closed = False
+        self._holds_opencv = False
 
     def __iter__(self) -> Iterator[TensorFrame]:
         """Tensors of every frame.
@@ -107,9 +140,8 @@ class PortableRuntime:
         """
         for thread in self._threads:
             thread.start()
-        # Pictures of network size are too small for OpenCV's threads to help, and the cores belong to the engine.
-        self._opencv_threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
+        self._holds_opencv = True
+        _OPENCV_THREADS.hold()
         self._clock.restart()
         in_flight: deque[_Batch] = deque()
         idle = deque(self.engine.requests)
@@ -146,16 +178,15 @@ class PortableRuntime:
         self.close()
 
     def close(self) -> None:
-        """Stop the readers, wait for what is in flight, release engine and sources."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._opencv_threads is not None:
-            cv2.setNumThreads(self._opencv_threads)
+        """Stop the readers, wait for what is in flight, release engine and sources. Closing twice is fine."""
+        if self._holds_opencv:
+            self._holds_opencv = False
+            _OPENCV_THREADS.release()
         self._mux.close()
+        deadline = time.monotonic() + _JOIN_SECONDS
         for thread, source in zip(self._threads, self.sources, strict=True):
             if thread.ident is not None:
-                thread.join(_JOIN_SECONDS)
+                thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 # FFmpeg is inside a read that its own timeout will end; a container must not be closed under it.
                 _log.warning("%s does not answer; it is left to its time-out.", source.stream.name)
@@ -199,7 +230,7 @@ class PortableRuntime:
 
     def _collect(self, wait: bool) -> list[Frame]:
         """Frames enough for a batch; fewer at the end, or where waiting for more would let the engine idle."""
-        size = self.engine.batch_size * (self._interval + 1)
+        size = self._collect_size
         if not wait:
             return self._mux.collect(size, timeout_seconds=0, only_full=True)
         if not self._mux.wait_for_any():

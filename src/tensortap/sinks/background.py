@@ -61,10 +61,17 @@ class BackgroundWorker(Generic[Item]):
 
     def close(self) -> None:
         """Consume what is queued, finish, and join the thread. Raises what the thread raised. Closing twice is fine."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(_END)
-        self._thread.join()
+        interrupt: KeyboardInterrupt | None = None
+        while self._thread.is_alive():
+            try:
+                if not self._closed:
+                    self._queue.put(_END)
+                    self._closed = True
+                self._thread.join()
+            except KeyboardInterrupt as exc:  # what is queued is finished first: an output must not be left half done
+                interrupt = exc
+        if interrupt is not None:
+            raise interrupt
         self._raise_error()
 
     def _raise_error(self) -> None:

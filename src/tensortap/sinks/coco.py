@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import orjson
 
 from tensortap.sinks.files import GrowingFile
-from tensortap.types import Result
+from tensortap.types import FrameInfo, Result
+
+_log = logging.getLogger(__name__)
 
 
 class CocoSink:
     """Writes a JSON array with one object a person, complete after every frame.
 
-    `image_id` is the number that the image is called by (`000000000785.jpg` is 785); where the name is no number, images and
-    frames are counted from 1. `category_id` is the class index plus 1, so that a person is 1. `bbox` is left, top, width,
-    height, and the third value of each keypoint is its score. `file_name` and `frame_index` tell frames of videos apart.
+    `image_id` of a still image is the number that it is called by (`000000000785.jpg` is 785); other images and frames of
+    videos are counted from 1, leaving out numbers that are taken. `category_id` is the class index plus 1, so that a person
+    is 1. `bbox` is left, top, width, height, and the third value of each keypoint is its score. `file_name` and
+    `frame_index` tell which picture it was.
 
     Args:
         path: the file, usually `*.coco.json`.
@@ -27,14 +31,17 @@ class CocoSink:
 
     def __init__(self, path: Path) -> None:
         self._file = GrowingFile(path, tail=b"\n]\n")
-        self._num_images = 0
+        self._last_number = 0
+        self._named_ids: set[int] = set()
+        self._started = False
         self._empty = True
-        self._file.append(b"[")
 
     def write(self, result: Result) -> None:
         """Write the people of one frame. Raises SinkError."""
-        self._num_images += 1
-        stem = Path(result.info.source).stem
+        if not self._started:
+            self._file.append(b"[")
+            self._started = True
+        image_id = self._image_id(result.info)
         # The evaluation reads numbers only: boxes that are none are left out, keypoints that are none become (0, 0, 0).
         people = result.poses.take(np.isfinite(result.poses.boxes_xyxy).all(axis=1))
         if not len(people):
@@ -45,7 +52,7 @@ class CocoSink:
         rows = [
             orjson.dumps(
                 {
-                    "image_id": int(stem) if stem.isdecimal() else self._num_images,
+                    "image_id": image_id,
                     "category_id": class_id + 1,
                     "keypoints": flat,
                     "score": score,
@@ -65,6 +72,18 @@ class CocoSink:
         ]
         self._file.append((b"\n" if self._empty else b",\n") + b",\n".join(rows))
         self._empty = False
+
+    def _image_id(self, info: FrameInfo) -> int:
+        stem = Path(info.source).stem
+        if info.is_still and stem.isascii() and stem.isdecimal():
+            if int(stem) not in self._named_ids:
+                self._named_ids.add(int(stem))
+                return int(stem)
+            _log.warning("Two images are called %s; the second gets another image_id. See file_name.", stem)
+        self._last_number += 1
+        while self._last_number in self._named_ids:
+            self._last_number += 1
+        return self._last_number
 
     def close(self) -> None:
         """Release the file. Raises SinkError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -61,8 +62,9 @@ def draw_poses(image: np.ndarray, poses: Poses, *, min_score: float = 0.4) -> np
     # The best person last, on top of the others.
     for row in range(len(poses) - 1, -1, -1):
         _draw_limbs(canvas, fixed[row], usable[row], poses.skeleton, brushes[row])
-    for row in range(len(poses) - 1, -1, -1):
-        _draw_box(canvas, poses, row, brushes[row])
+    # Labels after all boxes, so that no line crosses them, and the best person's on top.
+    labels = [_draw_box(canvas, poses, row, brushes[row]) for row in range(len(poses) - 1, -1, -1)]
+    _draw_labels(canvas, [label for label in labels if label is not None])
     return canvas
 
 
@@ -113,29 +115,54 @@ def _draw_limbs(canvas: np.ndarray, points: np.ndarray, usable: np.ndarray, skel
         cv2.circle(canvas, ends[index], radius, _joint_colors(skeleton)[index], cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_box(canvas: np.ndarray, poses: Poses, row: int, brush: _Brush) -> None:
+class _Label(NamedTuple):
+    """A text to be written at a box."""
+
+    text: str
+    left: int
+    top: int
+    width: int
+    """Of the box."""
+    color: Color
+    scale: float
+
+
+def _draw_box(canvas: np.ndarray, poses: Poses, row: int, brush: _Brush) -> _Label | None:
+    """Draw one box; what is to be written at it comes back."""
     height, width = canvas.shape[:2]
     box = poses.boxes_xyxy[row]
     if not np.isfinite(box).all():
-        return
+        return None
     left, top, right, bottom = np.clip(box, -1, [width, height, width, height]).round().astype(int).tolist()
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return None  # out of the picture: nothing of the person is in view
     track_id = int(poses.track_ids[row])
     color = _PALETTE[track_id % len(_PALETTE)] if track_id >= 0 else _UNTRACKED
     cv2.rectangle(canvas, (left, top), (right, bottom), color, brush.box, cv2.LINE_AA)
-
     score = f"{poses.scores[row]:.2f}"
-    label = f"#{track_id} {score}" if track_id >= 0 else score
-    weight = max(1, round(brush.text * 1.6))
-    (text_width, text_height), baseline = cv2.getTextSize(label, _FONT, brush.text, weight)
-    if text_width > max(right - left, 40) * 2 or text_height > height / 8:
-        return  # a far-away person, or a tiny picture, would disappear behind the label
-    pad = max(1, round(text_height * 0.3))
-    x = min(max(left, 0), max(0, width - text_width - 2 * pad))
-    above = top - text_height - baseline - pad
-    y = above if above >= 0 else max(0, min(top, height - text_height - baseline - pad))
-    cv2.rectangle(canvas, (x, y), (x + text_width + 2 * pad, y + text_height + baseline + pad), color, cv2.FILLED)
-    ink = (0, 0, 0) if 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2] > 130 else (255, 255, 255)
-    cv2.putText(canvas, label, (x + pad, y + text_height + pad), _FONT, brush.text, ink, weight, cv2.LINE_AA)
+    return _Label(f"#{track_id} {score}" if track_id >= 0 else score, left, top, right - left, color, brush.text)
+
+
+def _draw_labels(canvas: np.ndarray, labels: list[_Label]) -> None:
+    """Write the labels, the last one first; one that would lie over another is left out."""
+    height, width = canvas.shape[:2]
+    plates: list[tuple[int, int, int, int]] = []
+    for label in reversed(labels):
+        weight = max(1, round(label.scale * 1.6))
+        (text_width, text_height), _ = cv2.getTextSize(label.text, _FONT, label.scale, weight)
+        pad = max(2, round(text_height * 0.35))
+        plate_width, plate_height = text_width + 2 * pad, text_height + 2 * pad
+        if text_width > max(label.width, 40) * 2 or plate_height > height / 10:
+            continue  # a far-away person, or a tiny picture, would disappear behind the label
+        x = min(max(label.left, 0), max(0, width - plate_width))
+        y = label.top - plate_height if label.top >= plate_height else max(0, label.top)
+        if any(x < right and left < x + plate_width and y < low and top < y + plate_height for left, top, right, low in plates):
+            continue
+        plates.append((x, y, x + plate_width, y + plate_height))
+        cv2.rectangle(canvas, (x, y), (x + plate_width, y + plate_height), label.color, cv2.FILLED)
+        blue, green, red = label.color
+        ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 130 else (255, 255, 255)
+        cv2.putText(canvas, label.text, (x + pad, y + pad + text_height), _FONT, label.scale, ink, weight, cv2.LINE_AA)
 
 
 def _side(name: str) -> Color:

@@ -57,6 +57,8 @@ def parse_output(text: str) -> OutputName:
     if scheme and scheme[1] in SINKS:
         if not scheme[2] and scheme[1] != "null":
             raise UsageError(f"-o {text}: say which file, e.g. {scheme[1]}:people.out")
+        if scheme[2] == "-" and scheme[1] != "jsonl":
+            raise UsageError(f"-o {text}: only jsonl can be written to the standard output. Name a file.")
         return OutputName(text, scheme[1], Path(scheme[2] or "null"))
     for suffix in sorted(_SUFFIXES, key=len, reverse=True):
         if text.lower().endswith(suffix):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,10 @@ import numpy as np
 from tensortap.errors import SinkError
 from tensortap.sinks.background import BackgroundWorker
 from tensortap.sinks.draw import draw_poses
-from tensortap.sinks.files import cannot_write
+from tensortap.sinks.files import cannot_write, ensure_writable
 from tensortap.types import Result
 
+_log = logging.getLogger(__name__)
 _TICKS = 90_000
 """Ticks a second: fine enough for every frame rate in use, coarse enough for 32-bit fields of MP4."""
 _ENCODERS = {"h264": "libx264", "h265": "libx265"}
@@ -61,11 +63,8 @@ class VideoSink:
         self._last_tick = -1
         self._durations: dict[int, int] = {}
         self._closed = False
-        try:
-            # FFmpeg opens the file with the first packet only; whether it can be is said now.
-            path.open("wb").close()
-        except OSError as exc:
-            raise cannot_write(str(path), exc) from exc
+        # FFmpeg opens the file with the first packet only, and what was there stays until then; whether it can is said now.
+        self._created = ensure_writable(path)
         self._worker: BackgroundWorker[Result] = BackgroundWorker(f"tensortap-video-{path.name}", self._encode, self._finish)
 
     def write(self, result: Result) -> None:
@@ -98,7 +97,9 @@ class VideoSink:
     def _open(self, picture: np.ndarray, duration_ns: int) -> None:
         mkv = self._path.suffix.lower() == ".mkv"
         container_format = "matroska" if mkv else "mp4"
-        self._container = av.open(str(self._path), "w", format=container_format, options=_MKV_OPTIONS if mkv else _MP4_OPTIONS)
+        self._container = av.open(
+            f"file:{self._path}", "w", format=container_format, options=_MKV_OPTIONS if mkv else _MP4_OPTIONS
+        )
         rate = Fraction(1_000_000_000, duration_ns).limit_denominator(1001) if duration_ns > 0 else Fraction(30)
         # "veryfast" costs about a fifth of "medium" for a third more bits: the cores belong to inference. Two threads keep up
         # with it; more only hold frames back.
@@ -139,7 +140,8 @@ class VideoSink:
     def _finish(self) -> None:
         """Complete the file, in the worker's thread."""
         if self._container is None:
-            self._path.unlink(missing_ok=True)  # no frame ever came: an empty file would not play
+            if self._created:
+                self._path.unlink(missing_ok=True)  # no frame ever came: an empty file would not play
             return
         try:
             try:
@@ -149,6 +151,8 @@ class VideoSink:
             finally:
                 self._container.close()
         except (av.error.FFmpegError, OSError) as exc:
+            if self._path.suffix.lower() != ".mkv":
+                _cut_to_whole_fragments(self._path)
             raise self._error(exc) from exc
 
     def _error(self, exc: Exception) -> SinkError:
@@ -172,3 +176,29 @@ def _fitted(picture: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
     return canvas
+
+
+def _cut_to_whole_fragments(path: Path) -> None:
+    """Take a fragment that did not fit on the disk off the end of an MP4: players stumble over half a one.
+
+    An MP4 is a row of boxes, each a 32-bit size and a four-letter type (ISO/IEC 14496-12, 4.2); the media of a fragment is the
+    `mdat` that follows its `moof`.
+    """
+    whole = 0
+    try:
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            position = 0
+            while position + 8 <= size:
+                file.seek(position)
+                header = file.read(8)
+                box_size = int.from_bytes(header[:4], "big")
+                position += box_size
+                if box_size < 8 or position > size:
+                    break
+                if header[4:] in (b"moov", b"mdat"):
+                    whole = position
+            if whole:
+                file.truncate(whole)
+    except OSError as exc:
+        _log.debug("%s could not be cut to its last whole fragment: %s", path, exc)

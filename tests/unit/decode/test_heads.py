@@ -26,6 +26,8 @@ POSE = {"task": "pose", "kpt_shape": [17, 3], "names": {0: "person"}}
         # A tiny network input has fewer anchors than values.
         ((56, 21), POSE, (17, 3, 1, False)),
         ((21, 56), POSE, (17, 3, 1, True)),
+        # Two classes in few rows are no end-to-end head.
+        ((525, 57), POSE | {"names": {0: "adult", 1: "child"}}, (17, 3, 2, True)),
     ],
 )
 def test_pose_heads(shape: tuple[int | None, ...], metadata: dict[str, Any], expected: tuple[int, int, int, bool]) -> None:
@@ -48,6 +50,7 @@ def test_pose_heads(shape: tuple[int | None, ...], metadata: dict[str, Any], exp
         ({"output0": (17, 64, 48)}, {}, "pose head has two axes"),
         ({"output0": (None, None)}, POSE, "neither axis is known"),
         ({"output0": (56, 8400)}, {"kpt_shape": "many"}, "kpt_shape 'many'"),
+        ({"output0": (56, 8400)}, {"kpt_shape": ["17", 3]}, "kpt_shape"),
     ],
 )
 def test_other_models_are_explained(outputs: dict[str, Any], metadata: dict[str, Any], message: str) -> None:

@@ -152,3 +152,12 @@ def test_real_outputs(assets: Path, people: int) -> None:
         np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
     assert first.skeleton is COCO_17
     assert (np.diff(first.scores) <= 0).all()
+
+
+def test_half_precision_is_not_worked_out_in_half_precision() -> None:
+    tensor = np.zeros((56, 1), np.float16)
+    tensor[:5, 0] = (601.5, 333.5, 301.25, 201.25, 0.9)
+    policy = "nvinfer-stretch"
+    half = YoloPoseDecoder()(tensor_frame(tensor, policy, (1920, 1080)))
+    full = YoloPoseDecoder()(tensor_frame(tensor.astype(np.float32), policy, (1920, 1080)))
+    np.testing.assert_array_equal(half.boxes_xyxy, full.boxes_xyxy)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import http.server
 import logging
+import os
 import random
+import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -286,3 +291,69 @@ def test_opencv_and_ffmpeg_agree_on_pictures(tmp_path: Path) -> None:
         assert found
         assert frame.image is not None
         assert np.abs(frame.image.astype(int) - expected).max() <= 2
+
+
+def test_a_time_given_twice_does_not_shift_what_follows(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", num_frames=6, pts_ms=[0, 100, 200, 300, 400, 500])
+    source = open_video(path)
+    pts = source._video.time_base.denominator // 10
+    decode_next = source._decode_next
+    given = iter([0, 1, 1, 2, 2, 3])
+
+    def with_doubles() -> Any:
+        frame = decode_next()
+        if frame is not None:
+            frame.pts = next(given) * pts
+        return frame
+
+    source._decode_next = with_doubles  # type: ignore[method-assign]
+    times = [frame.info.pts_ns for frame in read_all(source)]
+    assert [round(time / 1e8) for time in times] == [0, 1, 1, 2, 2, 3]
+    assert all(after > before for before, after in pairwise(times))
+
+
+def test_names_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.mp4", num_frames=2).rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_all(open_video(Path("12:30.mp4")))) == 2
+
+
+def test_file_urls(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a b.mp4", num_frames=2)
+    [found] = find_inputs([path.as_uri()])
+    assert found.name == "a b.mp4"
+    with pytest.raises(SourceError, match="There is no input file"):
+        find_inputs([(tmp_path / "missing.mp4").as_uri()])
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        write_image(tmp_path / "a.png").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    [found] = find_inputs([str(tmp_path / name)])
+    [frame] = read_all(ImageSource(0, found.name, found.paths))
+    assert frame.info.source == found.name == "caf\ufffd.png"
+
+
+def test_a_server_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(SourceError, match=r"gave no answer within 0\.5 s. Check the address"):
+            VideoSource(0, "x", f"http://127.0.0.1:{port}/x.mp4", timeout_seconds=0.5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_ctrl_c_is_heeded_while_a_url_is_opened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        timer = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            VideoSource(0, "x", f"http://127.0.0.1:{silent.getsockname()[1]}/x.mp4", timeout_seconds=5)
+        timer.join()
+        assert time.monotonic() - started < 4  # not the time-out
+        for thread in threading.enumerate():
+            if thread.name == "tensortap-open":
+                thread.join(10)

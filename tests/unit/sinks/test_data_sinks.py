@@ -87,14 +87,14 @@ def test_standard_output(tmp_path: Path) -> None:
 
 def test_coco_results_load(tmp_path: Path) -> None:
     sink = CocoSink(tmp_path / "a.coco.json")
-    assert json.loads((tmp_path / "a.coco.json").read_text()) == []
+    assert (tmp_path / "a.coco.json").stat().st_size == 0
     poses = poses_of([person(60), person(90)], [0.75, 0.5], [0, 1])
     for index, (source, people) in enumerate([("000000000785.jpg", poses), ("street.jpg", poses_of([])), ("park.jpg", poses)]):
-        sink.write(result(index, people, source=source))
+        sink.write(result(index, people, source=source, still=True))
         json.loads((tmp_path / "a.coco.json").read_text())  # whole after every write
     sink.close()
     rows = json.loads((tmp_path / "a.coco.json").read_text())
-    assert [row["image_id"] for row in rows] == [785, 785, 3, 3]
+    assert [row["image_id"] for row in rows] == [785, 785, 2, 2]
     assert [row["category_id"] for row in rows[:2]] == [1, 2]
     assert rows[0]["score"] == 0.75
     assert len(rows[0]["keypoints"]) == 51
@@ -102,7 +102,7 @@ def test_coco_results_load(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows[0]["bbox"], [left, top, right - left, bottom - top], atol=1e-2)
     assert rows[2]["file_name"] == "park.jpg"
     truth = COCO()
-    truth.dataset = {"images": [{"id": 785}, {"id": 3}], "annotations": [], "categories": [{"id": 1}, {"id": 2}]}
+    truth.dataset = {"images": [{"id": 785}, {"id": 2}], "annotations": [], "categories": [{"id": 1}, {"id": 2}]}
     truth.createIndex()
     assert len(truth.loadRes(str(tmp_path / "a.coco.json")).getAnnIds()) == 4
 
@@ -209,3 +209,40 @@ def test_names_choose_sinks(text: str, sink: str, path: str) -> None:
 def test_names_that_say_nothing(text: str) -> None:
     with pytest.raises(UsageError, match=f"-o {text}"):
         parse_output(text)
+
+
+def test_coco_numbers_never_collide(tmp_path: Path) -> None:
+    sink = CocoSink(tmp_path / "a.coco.json")
+    for index, (source, still) in enumerate(
+        [("2.jpg", True), ("b.jpg", True), ("c.jpg", True), ("2.jpg", True), ("7.mp4", False)]
+    ):
+        sink.write(result(index, source=source, still=still))
+    sink.close()
+    assert [row["image_id"] for row in json.loads((tmp_path / "a.coco.json").read_text())] == [2, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("sink_class", [JsonlSink, CocoSink])
+def test_what_was_there_stays_until_the_first_frame(tmp_path: Path, sink_class: Any) -> None:
+    path = tmp_path / "old"
+    path.write_text("precious")
+    sink_class(path).close()
+    assert path.read_text() == "precious"
+    sink = sink_class(path)
+    sink.write(result())
+    sink.close()
+    assert "precious" not in path.read_text()
+
+
+def test_a_file_that_was_never_written_to_is_not_left_behind(tmp_path: Path) -> None:
+    JsonlSink(tmp_path / "a.jsonl").close()
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_appending_to_a_file_by_the_shell_never_cuts_it(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("keep me\n")
+    code = _LIMITED.replace("Path(sys.argv[3])", "Path('-')").replace("print(json", "sys.stderr.write(json")
+    with log.open("a") as file:
+        subprocess.run([sys.executable, "-c", code, str(Path(__file__).parents[2]), "jsonl", "-"], stdout=file, check=True)
+    assert log.read_text().startswith("keep me\n{")
+    assert log.stat().st_size >= 20_000

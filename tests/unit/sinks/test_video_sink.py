@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -190,8 +191,6 @@ def test_what_the_thread_raises_surfaces_with_its_traceback() -> None:
 
 
 def test_a_queue_that_drops_keeps_the_newest() -> None:
-    import threading
-
     gate, taken = threading.Event(), []
 
     def consume(item: int) -> None:
@@ -205,3 +204,47 @@ def test_a_queue_that_drops_keeps_the_newest() -> None:
     worker.close()
     assert taken[-3:] == [47, 48, 49]
     assert worker.dropped == 50 - len(taken)
+
+
+def test_what_was_there_stays_until_the_first_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"precious")
+    VideoSink(path).close()
+    assert path.read_bytes() == b"precious"
+
+
+def test_names_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sink = VideoSink(Path("12:30:05.mp4"))
+    sink.write(result())
+    sink.close()
+    assert len(decoded(tmp_path / "12:30:05.mp4")[0]) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_ctrl_c_while_closing_is_heeded_when_everything_is_written() -> None:
+    taken: list[int] = []
+
+    def consume(item: int) -> None:
+        time.sleep(0.02)
+        taken.append(item)
+
+    worker = BackgroundWorker("test", consume, lambda: taken.append(-1), queue_size=40)
+    for item in range(30):
+        worker.put(item)
+    timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.close()
+    timer.join()
+    assert taken == [*range(30), -1]
+
+
+def test_labels_do_not_lie_over_each_other() -> None:
+    people = poses_of([person(160 + 4 * number, top=60, height=170) for number in range(4)])
+    one = draw_poses(np.zeros((480, 640, 3), np.uint8), people.take(np.array([0])).with_track_ids(np.array([4])))
+    four = draw_poses(np.zeros((480, 640, 3), np.uint8), people.with_track_ids(np.array([4, 4, 4, 4])))
+    top = int(people.boxes_xyxy[0, 1])
+    plate = slice(top - 14, top - 2)  # above the boxes there is nothing but labels
+    np.testing.assert_array_equal(four[plate], one[plate])
+    assert one[plate].any()

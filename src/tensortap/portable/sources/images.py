@@ -11,6 +11,7 @@ import numpy as np
 
 from tensortap.errors import SourceError
 from tensortap.portable.pixels import BgrPixels
+from tensortap.text import printable
 from tensortap.types import Frame, FrameInfo, StreamInfo
 
 _log = logging.getLogger(__name__)
@@ -49,11 +50,12 @@ class ImageSource:
                 continue
             info = FrameInfo(
                 source_id=self.stream.source_id,
-                source=path.name,
+                source=printable(path.name),
                 index=self._index,
                 pts_ns=self._index * _SECOND_NS,
                 size_wh=(image.shape[1], image.shape[0]),
                 duration_ns=_SECOND_NS,
+                is_still=True,
                 arrival_ns=time.time_ns(),
             )
             self._index += 1

@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from tensortap.errors import SourceError
+from tensortap.text import printable
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 """Suffixes of still images; everything else is opened as a video."""
@@ -54,7 +56,7 @@ def find_inputs(locations: list[str]) -> list[Input]:
 
 def redact(text: str) -> str:
     """The same text with user names, passwords and query strings of URLs replaced by stars."""
-    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]+://)([^/\s@]*@)?([^\s?'\"]*)(\?[^\s'\"]*)?", _redacted, text)
+    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]+://)([^/\s]*@)?([^\s?'\"]*)(\?[^\s'\"]*)?", _redacted, text)
 
 
 def _redacted(match: re.Match[str]) -> str:
@@ -74,17 +76,17 @@ def _is_glob(location: str) -> bool:
 def _find(location: str) -> Input:
     if is_url(location):
         parts = urlsplit(location)
-        host = parts.hostname or "stream"
-        bare = urlunsplit((parts.scheme, host, parts.path, "", ""))
-        return Input("video", Path(parts.path).name or host, location) if parts.path else Input("video", bare, location)
+        return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)
     if location.startswith("file://"):
-        location = urlsplit(location).path
+        location = url2pathname(urlsplit(location).path)
+    if not location:
+        raise SourceError("An input has no name: -i was given an empty text.")
     path = Path(location)
     if path.is_dir():
         return _folder(location, path)
     if path.exists():
         kind: Literal["video", "images"] = "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
-        return Input(kind, path.name, location, (path,) if kind == "images" else ())
+        return Input(kind, printable(path.name), location, (path,) if kind == "images" else ())
     if _is_glob(location):
         return _glob(location)
     folder = path.parent
@@ -108,7 +110,7 @@ def _folder(location: str, folder: Path) -> Input:
             f"It holds {len(files)} other files, e.g. {files[0].name!r}; name videos one by one." if files else "It is empty."
         )
         raise SourceError(f"The folder {location!r} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}). {others}")
-    return Input("images", folder.resolve().name, location, images)
+    return Input("images", printable(folder.resolve().name), location, images)
 
 
 def _glob(location: str) -> Input:
@@ -117,4 +119,4 @@ def _glob(location: str) -> Input:
     if not images:
         found = f"It matches {len(paths)} files, none of them an image" if paths else "It matches nothing"
         raise SourceError(f"The pattern {location!r} names no images. {found}. Leave it to the shell (no quotes) for videos.")
-    return Input("images", location, location, images)
+    return Input("images", printable(location), location, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ class VideoSource:
         self._pending: deque[av.VideoFrame] = deque()
         self._packets: Iterator[av.Packet[av.VideoStream]] | None = self._container.demux(self._video)
         self._damaged_in_a_row = 0
+        self._num_packets = 0
         self._index = 0
         self._clock = _Clock()
         # The first frame is decoded here: what cannot be decoded at all is said before any work is done.
@@ -108,7 +110,13 @@ class VideoSource:
             if Path(location).is_file() and Path(location).stat().st_size == 0:
                 raise SourceError(f"{self._location} is empty (0 bytes).")
         try:
-            return av.open(location, timeout=(timeout_seconds, timeout_seconds) if self._is_url else None)
+            if self._is_url:
+                return _open_interruptibly(location, timeout_seconds)
+            return av.open(f"file:{location}")  # with its protocol: names may hold colons
+        except av.error.ExitError as exc:
+            raise SourceError(
+                f"{self._location} gave no answer within {timeout_seconds:g} s. Check the address and the network."
+            ) from exc
         except av.error.InvalidDataError as exc:
             raise SourceError(
                 f"{self._location} is not a video that FFmpeg can read, or it was cut off before its index was written."
@@ -129,13 +137,15 @@ class VideoSource:
         raise SourceError(f"{self._location} has no video in it, only {kinds}.")
 
     def _num_frames(self, rate: float | None) -> int | None:
-        if self._video.frames:
-            return self._video.frames
-        if rate and self._video.duration and self._video.time_base:
-            return round(float(self._video.duration * self._video.time_base) * rate)
-        if rate and self._container.duration:
-            return round(self._container.duration / 1e6 * rate)
-        return None
+        """Frames to come, an estimate: what the index announces, or what fits the duration where an edit list shows less."""
+        seconds = (
+            float(self._video.duration * self._video.time_base) if self._video.duration and self._video.time_base else None
+        )
+        if seconds is None and self._container.duration:
+            seconds = self._container.duration / 1e6
+        estimates = [self._video.frames] if self._video.frames else []
+        estimates += [round(seconds * rate)] if seconds and rate else []
+        return min(estimates, default=None)
 
     def _decode_next(self) -> av.VideoFrame | None:
         """The next frame that can be decoded, `None` at the end."""
@@ -159,8 +169,12 @@ class VideoSource:
             if packet is None:
                 self._packets = None
                 self._say_if_cut_short()
+            else:
+                self._num_packets += bool(packet.size)
             return packet
         except av.error.FFmpegError as exc:
+            if isinstance(exc, av.error.ExitError):
+                raise SourceError(f"{self._location} stopped answering after {self._index} frames.") from exc
             if self._is_url or isinstance(exc, OSError):
                 raise SourceError(f"{self._location} broke off after {self._index} frames: {exc.strerror or exc}.") from exc
             self._count_damage(exc)
@@ -177,14 +191,44 @@ class VideoSource:
             raise SourceError(f"{self._location} is damaged beyond frame {self._index}: nothing decodes any more.") from exc
 
     def _say_if_cut_short(self) -> None:
+        # Packets, not frames: an edit list may leave frames out on purpose.
         announced = self._video.frames
-        if announced and self._index + len(self._pending) + self.damaged < announced * 0.99 - 1:
+        if announced and self._num_packets < announced * 0.99 - 1:
             _log.warning(
                 "%s ends early: its index announces %d frames, %d could be read. It was probably cut off.",
                 self._location,
                 announced,
-                self._index + len(self._pending),
+                self._num_packets,
             )
+
+
+def _open_interruptibly(url: str, timeout_seconds: float) -> av.container.InputContainer:
+    """Open a URL on a thread of its own, because FFmpeg swallows Ctrl-C; whoever interrupts leaves it to its time-out."""
+    opened: list[av.container.InputContainer] = []
+    failed: list[BaseException] = []
+    given_up = threading.Event()
+
+    def open_url() -> None:
+        try:
+            container = av.open(url, timeout=(timeout_seconds, timeout_seconds))
+        except BaseException as exc:  # raised again in the caller's thread
+            failed.append(exc)
+            return
+        if given_up.is_set():
+            container.close()
+        opened.append(container)
+
+    thread = threading.Thread(target=open_url, name="tensortap-open", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        given_up.set()
+        raise
+    if failed:
+        raise failed[0]
+    return opened[0]
 
 
 class _Clock:
@@ -208,9 +252,11 @@ class _Clock:
             if self._shift_ns is None:
                 self._shift_ns = -own_ns
             pts_ns = own_ns + self._shift_ns
-            if pts_ns <= self._last_ns:
+            if pts_ns < self._last_ns - _SECOND_NS:  # another recording begins
                 self._shift_ns = expected_ns - own_ns
                 pts_ns = expected_ns
+            elif pts_ns <= self._last_ns:  # a time given twice: those that follow are right again
+                pts_ns = self._last_ns + 1
         self._last_ns, self._last_duration_ns = pts_ns, duration_ns or nominal_ns
         return pts_ns, duration_ns
 
