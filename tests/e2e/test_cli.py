@@ -130,6 +130,11 @@ def test_engines_by_name(place: Path, engine: str) -> None:
         (["-i", "a.mp4", "--engine", "tensorrt"], USAGE, "choose one of auto, onnxruntime, openvino"),
         (["-i", "a.mp4", "--imgsz", "640"], USAGE, "is fixed at 64x64"),
         (["-i", "a.mp4", "--colour", "red"], USAGE, "--colour"),
+        (["-i", "a.mp4", "-o"], USAGE, "needs a value"),
+        (["-i", "-o", "x.jsonl"], USAGE, "needs a value"),
+        (["-i", "a.mp4", "--json", "-o", "jsonl:-"], USAGE, "both write to the standard output"),
+        (["-i", "a.mp4", "-o", "coco:-"], USAGE, "only jsonl can be written to the standard output"),
+        (["-i", "a.mp4", "--no-track", "--tracker", "pose"], USAGE, "contradict each other"),
     ],
 )
 def test_bad_input_gets_a_clear_answer(place: Path, arguments: list[str], exit_code: int, message: str) -> None:
@@ -175,6 +180,48 @@ def test_a_full_disk_stops_one_output_only(place: Path, tmp_path: Path) -> None:
     assert "The other outputs go on." in run.stderr
     assert len(lines(tmp_path / "a.jsonl")) == 20
     assert [bool(each["error"]) for each in json.loads(run.stdout)["outputs"]] == [True, False]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_only_output_is_a_failure(place: Path) -> None:
+    run = tensortap("run", "-i", "a.mp4", "-m", "pose.onnx", "-o", "jsonl:/dev/full", cwd=place)
+    assert run.returncode == FAILURE
+    assert run.stderr.count("No space left on device") == 1
+    assert "failed: 1 frames" in run.stderr
+    full = subprocess.run(
+        f"{sys.executable} -m tensortap doctor --json > /dev/full",
+        shell=True,
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert full.returncode == FAILURE
+    assert "No space left" in full.stderr
+    assert "Traceback" not in full.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+def test_a_reader_that_has_enough_is_no_error(place: Path) -> None:
+    command = f"{sys.executable} -m tensortap run -i a.mp4 a.mp4 a.mp4 -m pose.onnx -o - -q | head -n 2"
+    run = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, check=False)
+    assert len(run.stdout.splitlines()) == 2
+    assert run.stderr == ""
+
+
+def test_names_that_look_like_markup(place: Path, tmp_path: Path) -> None:
+    name = tmp_path / "a [bold] [" / "b].jsonl"
+    name.parent.mkdir()
+    run = tensortap("run", "-i", "a.mp4", "-m", "pose.onnx", f"--output={name}", "--max-frames", 2, cwd=place)
+    assert run.returncode == OK, run.stderr
+    assert f"wrote {name}" in run.stderr
+    assert len(lines(name)) == 2
+
+
+def test_a_run_without_outputs_says_so(place: Path) -> None:
+    run = tensortap("run", "-i", "a.mp4", "-m", "pose.onnx", "--max-frames", 1, cwd=place)
+    assert run.returncode == OK
+    assert "no output: what is found is only counted" in run.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")

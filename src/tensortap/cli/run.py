@@ -31,32 +31,28 @@ from tensortap.pipeline import Pipeline
 from tensortap.sinks.names import parse_output
 from tensortap.text import printable
 
-_TAKES_SEVERAL = {"-i", "--input", "-o", "--output"}
+_INPUT_FLAGS = {"-i", "--input"}
+_TAKES_SEVERAL = _INPUT_FLAGS | {"-o", "--output"}
 
 
 class RunCommand(TyperCommand):
     """Lets `-i` and `-o` take several values: `-i a.mp4 b.mp4 photos/`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the flag before every further value, as Typer wants it; one without any value is handed on as it is."""
+        """Repeat the flag before every further value, as Typer wants it."""
         expanded: list[str] = []
-        flag: str | None = None
-        has_value = True
-        for arg in args:
+        flag, num_values = "", 0
+        for arg in [*args, "--"]:
             name, equals, value = arg.partition("=")
-            if arg in _TAKES_SEVERAL or (equals and name in _TAKES_SEVERAL):
-                expanded += [flag] if flag and not has_value else []
-                flag, has_value = name, bool(equals)
-                expanded += [name, value] if equals else []
-            elif arg.startswith("-") and arg != "-":
-                expanded += [flag] if flag and not has_value else []
-                flag = None
-                expanded.append(arg)
+            if arg.startswith("-") and arg != "-":
+                if flag and not num_values:
+                    raise UsageError(f"{flag} needs a value, e.g. {'-i street.mp4' if flag in _INPUT_FLAGS else '-o out.mp4'}.")
+                flag, num_values = (name, int(bool(equals))) if name in _TAKES_SEVERAL else ("", 0)
+                expanded += [name, value] if flag and equals else [] if flag else [arg]
             else:
                 expanded += [flag, arg] if flag else [arg]
-                has_value = True
-        expanded += [flag] if flag and not has_value else []
-        return super().parse_args(ctx, expanded)
+                num_values += 1
+        return super().parse_args(ctx, expanded[:-1])
 
 
 def run(
