@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -69,10 +70,17 @@ class Frame:
     info: FrameInfo
     pixels: Pixels | None
     """The decoder's own pixels; `None` where they stay on the device."""
+    # Sinks ask for the image in threads of their own, and FFmpeg's converter of a frame crashes when two use it at once.
+    _converting: Lock = field(default_factory=Lock, init=False, repr=False)
 
-    @cached_property
+    @property
     def image(self) -> np.ndarray | None:
         """uint8 (H, W, 3) BGR, read-only, converted when first asked for; `None` where the pixels stay on the device."""
+        with self._converting:
+            return self._image
+
+    @cached_property
+    def _image(self) -> np.ndarray | None:
         if self.pixels is None:
             return None
         image: np.ndarray = self.pixels.bgr().view()
