@@ -156,9 +156,13 @@ def test_a_fixed_batch_is_not_changed(make: Make, tmp_path: Path) -> None:
         make(pose_model(tmp_path / "pose.onnx", batch=2), batch_size=4)
 
 
-def test_precisions_that_cannot_be_had_are_refused(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="--precision f16"):
-        make(pose_model(tmp_path / "pose.onnx"), precision="f16")
+def test_a_precision_is_used_or_refused(make: Make, tmp_path: Path) -> None:
+    refusal = ""
+    try:
+        assert make(pose_model(tmp_path / "pose.onnx"), precision="f16").precision == "f16"  # some CPUs can
+    except EngineError as exc:
+        refusal = str(exc)
+    assert not refusal or "--precision f16" in refusal
 
 
 def test_two_inputs_are_refused(make: Make, tmp_path: Path) -> None:
