@@ -137,13 +137,8 @@ def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     # FFmpeg's own choice for one file; with many, each has its thread already.
     threads = 0 if len(inputs) < (os.cpu_count() or 1) else 1
     for source_id, found in enumerate(inputs):
-        source_class = load("source", SOURCES, found.kind)
         try:
-            source: Source = (
-                source_class(source_id, found.name, found.paths)
-                if found.kind == "images"
-                else source_class(source_id, found.name, found.location, threads=threads)
-            )
+            source = _open_source(source_id, found, threads)
         except TensortapError as exc:
             errors.append(exc)
             continue
@@ -154,6 +149,18 @@ def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     if errors:
         raise type(errors[0])("\n".join(map(str, errors)))
     return sources
+
+
+def _open_source(source_id: int, found: Input, threads: int) -> Source:
+    source_class = load("source", SOURCES, found.kind)
+    source: Source
+    if found.kind == "images":
+        source = source_class(source_id, found.name, found.paths)
+    elif found.kind == "scene":
+        source = source_class(source_id, found.name, found.location)
+    else:
+        source = source_class(source_id, found.name, found.location, threads=threads)
+    return source
 
 
 def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:

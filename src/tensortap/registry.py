@@ -41,6 +41,7 @@ SINKS = {
 }
 SOURCES = {
     "images": Entry("tensortap.portable.sources.images:ImageSource"),
+    "scene": Entry("tensortap.portable.sources.scene:SceneSource"),
     "video": Entry("tensortap.portable.sources.video:VideoSource"),
 }
 # Without its dependencies, because one of them is an OpenCV that shares its files with the headless one: docs/tracking.md.

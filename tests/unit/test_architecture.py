@@ -28,7 +28,8 @@ ALLOWED = {
     "decode": CORE | {"decode"},
     "track": CORE | {"track"},
     "sinks": CORE | {"sinks", "registry"},
-    "portable": CORE | {"portable", "timing", "registry"},
+    "scenes": CORE | {"scenes"},
+    "portable": CORE | {"portable", "timing", "registry", "scenes"},
     "config": {"errors", "geometry", "registry"},
     "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "sinks", "timing"},

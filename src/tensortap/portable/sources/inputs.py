@@ -20,9 +20,9 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # two letters at least: C:// i
 
 @dataclass(frozen=True)
 class Input:
-    """One stream to be: a video by path or URL, or still images."""
+    """One stream to be: a video by path or URL, still images, or a drawn scene."""
 
-    kind: Literal["video", "images"]
+    kind: Literal["video", "images", "scene"]
     name: str
     """Short name for people and files, without credentials."""
     location: str
@@ -74,6 +74,9 @@ def _is_glob(location: str) -> bool:
 
 
 def _find(location: str) -> Input:
+    if location.startswith("scene://"):
+        name = urlsplit(location).netloc or "street"
+        return Input("scene", printable(f"scene-{name}"), location)
     if is_url(location):
         parts = urlsplit(location)
         return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)

@@ -1,0 +1,129 @@
+"""Training pictures: frames of scenes drawn by lot, placed in network inputs of several shapes, with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from tensortap.scenes.scene import Scene, random_setting
+
+MAX_PEOPLE = 16
+SIDE = 224
+TRAINING_SEEDS = 1_000_000
+"""Seeds from here on are for training; those below are never seen by it."""
+_FLIPPED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+
+
+class SceneBatches(IterableDataset):
+    """Whole batches: images uint8 (B, 3, SIDE, SIDE) RGB, boxes (B, M, 4), keypoints (B, M, 17, 3), areas and valid (B, M)."""
+
+    def __init__(self, batch_size: int, seed: int) -> None:
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        info = get_worker_info()
+        number = info.id if info else 0
+        rng = np.random.default_rng((self.seed, number))
+        next_seed = TRAINING_SEEDS + (self.seed * 64 + number) * 10_000_000
+        pool: list[tuple[Scene, int]] = []
+        while True:
+            images = np.empty((self.batch_size, SIDE, SIDE, 3), np.uint8)
+            boxes = np.zeros((self.batch_size, MAX_PEOPLE, 4), np.float32)
+            keypoints = np.zeros((self.batch_size, MAX_PEOPLE, 17, 3), np.float32)
+            areas = np.ones((self.batch_size, MAX_PEOPLE), np.float32)
+            valid = np.zeros((self.batch_size, MAX_PEOPLE), bool)
+            for row in range(self.batch_size):
+                if len(pool) < 40:
+                    pool.append((_scene(rng, next_seed), int(rng.integers(8, 17))))
+                    next_seed += 1
+                at = int(rng.integers(len(pool)))
+                scene, left = pool[at]
+                pool[at] = (scene, left - 1)
+                if left <= 1:
+                    pool.pop(at)
+                _place(rng, scene, int(rng.integers(0, 3000)), images[row], boxes[row], keypoints[row], areas[row], valid[row])
+            pictures = torch.from_numpy(images).permute(0, 3, 1, 2)
+            yield pictures, *(torch.from_numpy(array) for array in (boxes, keypoints, areas, valid))
+
+
+def _scene(rng: np.random.Generator, seed: int) -> Scene:
+    """A picture of any shape; small ones are as good as large ones, and sooner drawn."""
+    tall = float(np.exp(rng.uniform(np.log(220), np.log(480))))
+    aspect = float(rng.choice([16 / 9, 4 / 3, 1.0, 3 / 4])) * float(np.exp(rng.normal(0, 0.1)))
+    people = 0 if rng.uniform() < 0.02 else int(rng.integers(2, 10))
+    return Scene(random_setting(rng), people, seed, (int(tall * aspect), int(tall)), 25.0)
+
+
+def _place(
+    rng: np.random.Generator,
+    scene: Scene,
+    index: int,
+    image: np.ndarray,
+    boxes: np.ndarray,
+    keypoints: np.ndarray,
+    areas: np.ndarray,
+    valid: np.ndarray,
+) -> None:
+    """Fill one slot: the whole picture, letterboxed, or a part of it with people; flipped, recoloured."""
+    frame = scene.frame(index)
+    picture, truth = frame.image, frame.truth
+    height, width = image.shape[:2]
+    heights = truth.boxes_xyxy[:, 3] - truth.boxes_xyxy[:, 1]
+    targets = np.flatnonzero(truth.recognisable & (heights > 12))
+    if len(targets) and rng.uniform() < 0.75:
+        # Pictures are mostly background: go where somebody is, and show them in a size of which there is little otherwise.
+        target = int(rng.choice(targets))
+        scale = float(np.exp(rng.uniform(np.log(32), np.log(260)))) / float(heights[target])
+        scale = float(np.clip(scale, 0.3, 1.6))
+        centre = (truth.boxes_xyxy[target, :2] + truth.boxes_xyxy[target, 2:]) / 2
+        left, top = np.array([width, height]) * rng.uniform(0.2, 0.8, 2) - centre * scale
+    else:
+        scale = min(width / picture.shape[1], height / picture.shape[0])
+        left = float(rng.choice([0.0, 0.5, 1.0])) * (width - picture.shape[1] * scale)
+        top = float(rng.choice([0.0, 0.5, 1.0])) * (height - picture.shape[0] * scale)
+    matrix = np.array([[scale, 0, left + 0.5 * scale - 0.5], [0, scale, top + 0.5 * scale - 0.5]])
+    pad = int(rng.choice([114, 0, int(rng.integers(0, 256))]))
+    filters = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_NEAREST)
+    cv2.warpAffine(
+        picture, matrix, (width, height), dst=image, flags=filters[int(rng.integers(3))], borderValue=(pad, pad, pad)
+    )
+    places = truth.keypoints * scale + (left, top)
+    flat = truth.boxes_xyxy * scale + (left, top, left, top)
+    visibility = truth.visibility.copy()
+    visibility[((places < 0) | (places >= (width, height))).any(axis=-1)] = 0
+    flat[:, 0::2] = flat[:, 0::2].clip(0, width)
+    flat[:, 1::2] = flat[:, 1::2].clip(0, height)
+    if rng.uniform() < 0.5:
+        image[:] = image[:, ::-1]
+        places[..., 0] = width - places[..., 0]
+        flat[:, [0, 2]] = width - flat[:, [2, 0]]
+        places, visibility = places[:, _FLIPPED], visibility[:, _FLIPPED]
+    kept = np.flatnonzero(((visibility == 2).sum(axis=1) >= 3) & (flat[:, 3] - flat[:, 1] > 10))[:MAX_PEOPLE]
+    boxes[: len(kept)] = flat[kept]
+    keypoints[: len(kept), :, :2] = places[kept]
+    keypoints[: len(kept), :, 2] = visibility[kept]
+    areas[: len(kept)] = truth.areas[kept] * scale**2
+    valid[: len(kept)] = True
+    _recolour(rng, image)
+
+
+def _recolour(rng: np.random.Generator, image: np.ndarray) -> None:
+    """What cameras and codecs do to a picture."""
+    if rng.uniform() < 0.5:
+        gains = rng.uniform(0.8, 1.2, 3) * rng.uniform(0.7, 1.3)
+        table = (np.arange(256)[:, None] * gains + rng.uniform(-20, 20)).clip(0, 255).astype(np.uint8)
+        cv2.LUT(image, table[None], dst=image)
+    if rng.uniform() < 0.1:
+        image[:] = image.mean(axis=-1, keepdims=True).astype(np.uint8)
+    if rng.uniform() < 0.25:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))]
+        image[:] = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+    image[:] = image[..., ::-1]
