@@ -31,8 +31,9 @@ ALLOWED = {
     "portable": CORE | {"portable", "timing", "registry"},
     "config": {"errors", "geometry", "registry"},
     "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
-    "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "sinks", "timing"},
-    "cli": CORE | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "sinks"},
+    "zoo": {"errors", "text", "zoo"},
+    "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "sinks", "timing", "zoo"},
+    "cli": CORE | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "sinks", "zoo"},
     "__init__": CORE | {"_version", "pipeline"},
     "__main__": {"cli"},
     "_version": set(),
