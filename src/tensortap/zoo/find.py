@@ -140,11 +140,11 @@ def _licence(model: ZooModel) -> str:
 
 def _by_hand(model: ZooModel, target: Path) -> str:
     """How to get the model onto a machine without a network."""
-    steps = {
-        "onnx": f"download {model.url} elsewhere and save it as {target}",
-        "zip": f"download {model.url} elsewhere and save it as {target.with_name(model.download_name)}, "
-        f"or its {model.member or 'model'} as {target}",
-        "checkpoint": f"download {model.url} elsewhere and save it as {target.with_name(model.download_name)}, or export it there "
-        f"(yolo export model={model.download_name} format=onnx dynamic=True) and save the result as {target}",
+    fetched = target.with_name(model.download_name)
+    there = {
+        "onnx": "",
+        "zip": f", or the {model.member} in it as {target}",
+        "checkpoint": f", or export it there (yolo export model={model.download_name} format=onnx dynamic=True) "
+        f"and save the result as {target}",
     }
-    return f"Without a network: {steps[model.kind]}"
+    return f"Without a network: download {model.url} elsewhere and save it as {fetched}{there[model.kind]}"
