@@ -33,7 +33,9 @@ def unpack(archive: Path, member: str, target: Path) -> None:
             found = [info for info in files.infolist() if PurePosixPath(info.filename).name == member]
             if len(found) != 1:
                 names = ", ".join(info.filename for info in files.infolist()[:10]) or "nothing"
-                raise DownloadError(f"{archive} should hold one {member}; it holds {names}.")
+                raise DownloadError(
+                    f"{archive} should hold one {member}; it holds {names}. Put the model there by hand: {target}"
+                )
             size_bytes = found[0].file_size
             with files.open(found[0]) as packed, unpacked.open("wb") as file:
                 shutil.copyfileobj(packed, file, 1 << 20)

@@ -17,7 +17,7 @@ from tensortap.zoo.table import ZOO, ZooModel
 
 _log = logging.getLogger(__name__)
 
-State = Literal["bundled", "ready", "not converted", "partly downloaded", "not downloaded"]
+State = Literal["bundled", "missing", "ready", "not converted", "partly downloaded", "not downloaded"]
 
 
 def resolve(
@@ -61,7 +61,8 @@ def resolve(
 def state_of(model: ZooModel) -> tuple[State, Path]:
     """What there is of a model on this machine, and where it is or would be. No network."""
     if model.kind == "bundled":
-        return "bundled", Path(__file__).with_name(model.file_name)
+        path = Path(__file__).with_name(model.file_name)
+        return ("bundled" if path.is_file() else "missing"), path
     target = models_folder() / model.file_name
     fetched = target.with_name(model.download_name)
     if target.is_file():
