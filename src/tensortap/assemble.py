@@ -24,6 +24,7 @@ from tensortap.sinks.names import OutputName, parse_output
 from tensortap.skeletons import skeleton_for
 from tensortap.timing import StageClock
 from tensortap.types import Poses, StreamInfo
+from tensortap.zoo import resolve
 
 
 @dataclass(eq=False)
@@ -46,15 +47,24 @@ class Parts:
     """Why this engine, in a sentence for people."""
 
 
-def assemble(settings: Settings, *, decoder: Decoder | None = None, clock: StageClock | None = None) -> Parts:
+def assemble(
+    settings: Settings,
+    *,
+    decoder: Decoder | None = None,
+    clock: StageClock | None = None,
+    find_model: Callable[[str], Path] = resolve,
+) -> Parts:
     """Open, load and join everything that the settings name. What was opened is closed again if something fails.
+
+    Args:
+        find_model: from the name or path of a model to its file; may download it.
 
     Raises:
         TensortapError: something cannot be meant, found, loaded or written.
     """
     names = [parse_output(text) for text in settings.outputs]
     inputs = find_inputs(settings.inputs)
-    model = read_model(Path(settings.model))
+    model = read_model(find_model(settings.model))
     paths = _output_paths(names, inputs, model)
     tracker_class = _tracker_class(settings)
     with ExitStack() as opened:

@@ -31,6 +31,13 @@ def _as_size(value: Any) -> Any:
     return value
 
 
+def _as_model(value: Any) -> Any:
+    """A `Path` is a path even where its name is one of the zoo's: `Path("demo")` -> `./demo`."""
+    if isinstance(value, Path):
+        return os.path.join(os.curdir, value) if value.parent == Path() else os.fspath(value)
+    return value
+
+
 Size = Annotated[tuple[Annotated[int, Field(ge=32, le=8192)], Annotated[int, Field(ge=32, le=8192)]], BeforeValidator(_as_size)]
 
 
@@ -41,8 +48,8 @@ class Settings(BaseModel):
 
     inputs: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
     """Videos, URLs, images, folders and globs."""
-    model: Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, Path) else value)]
-    """ONNX file, OpenVINO .xml, or a folder that holds one."""
+    model: Annotated[str, BeforeValidator(_as_model)]
+    """ONNX file, OpenVINO .xml, a folder that holds one, or a name of the zoo."""
     outputs: Annotated[list[str], BeforeValidator(_as_list)] = []
     """Where results go, named by suffix or scheme."""
 

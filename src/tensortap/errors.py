@@ -5,6 +5,7 @@
     ├── MissingDependencyError     a package is needed that is not installed; says the install line
     ├── SourceError                an input cannot be opened or read
     ├── ModelError                 a model file cannot be used: no model, wrong head, wrong inputs
+    │   └── DownloadError          a model of the zoo cannot be fetched; says where to put it by hand
     ├── EngineError                a backend refuses or fails while it runs
     ├── DecodeError                tensors do not have the shape that the decoder was built for
     └── SinkError                  an output cannot be written
@@ -34,6 +35,10 @@ class SourceError(TensortapError):
 
 class ModelError(TensortapError):
     """A model file cannot be used: not a model, not a pose head, more inputs than one."""
+
+
+class DownloadError(ModelError):
+    """A model of the zoo cannot be fetched: no network, not what was expected, no space."""
 
 
 class EngineError(TensortapError):

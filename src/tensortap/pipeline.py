@@ -110,9 +110,10 @@ class Pipeline:
 
     Args:
         inputs: a path, URL, folder or glob, or several.
-        model: an ONNX file, an OpenVINO `.xml`, or a folder that holds one.
+        model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
         decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised.
+        find_model: from the name or path of a model to its file, e.g. `tensortap.zoo.resolve` with a progress bar.
         **settings: fields of `tensortap.config.Settings`, e.g. `conf_thres=0.4`, `engine="onnxruntime"`, `tracker=None`.
 
     Raises:
@@ -126,6 +127,7 @@ class Pipeline:
         *,
         outputs: str | Path | Sequence[str | Path] = (),
         decoder: Decoder | str = "auto",
+        find_model: Callable[[str], Path] | None = None,
         **settings: Any,
     ) -> None:
         from tensortap.assemble import assemble
@@ -136,7 +138,8 @@ class Pipeline:
             settings["decoder"] = decoder
         self.settings = Settings.checked(inputs=inputs, model=model, outputs=outputs, **settings)
         self.clock = StageClock()
-        self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock)
+        finding = {"find_model": find_model} if find_model else {}
+        self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock, **finding)
         self.summary = Summary()
         self._taps: list[Tap] = []
         self._trackers: dict[int, Tracker] = {}

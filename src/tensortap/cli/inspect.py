@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tensortap.cli.console import DebugOption, JsonOption, print_json
+from tensortap.cli.fetch import fetch_model
 from tensortap.decode.heads import recognise
 from tensortap.errors import ModelError
 from tensortap.portable.model import ModelInfo, TensorSpec, image_input, read_model
@@ -19,12 +19,12 @@ _MAX_NAMES = 8
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="ONNX file, OpenVINO .xml or its folder.")],
+    model: Annotated[str, typer.Argument(help="ONNX file, OpenVINO .xml or its folder, or a name: see tensortap models.")],
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Show a model's inputs, outputs and metadata, the head that is recognised, and why."""
-    info = read_model(model)
+    info = read_model(fetch_model(model))
     report = _report(info)
     if as_json:
         print_json(report)

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tensortap import __version__
-from tensortap.cli import doctor, inspect, run
+from tensortap.cli import doctor, inspect, models, run
 from tensortap.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILURE,
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command("run", cls=run.RunCommand)(run.run)
 app.command("inspect")(inspect.inspect)
+app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 
 

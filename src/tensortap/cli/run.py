@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from tensortap.cli.console import (
     print_error,
     print_json,
 )
+from tensortap.cli.fetch import fetch_model
 from tensortap.cli.progress import Progress
 from tensortap.errors import SinkError, SourceError, TensortapError, UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
@@ -56,7 +58,10 @@ class RunCommand(TyperCommand):
 
 
 def run(
-    model: Annotated[str | None, typer.Option("--model", "-m", help="ONNX file, OpenVINO .xml or its folder.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="ONNX file, OpenVINO .xml or its folder, or a name: see tensortap models."),
+    ] = None,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="Videos, URLs, images, folders, globs; several at once.")
     ] = None,
@@ -88,7 +93,7 @@ def run(
         )
     if not model:
         raise UsageError(
-            "Say which model: --model yolov8n-pose.onnx. Make one with: yolo export model=yolov8n-pose.pt format=onnx"
+            "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
         )
     if no_track and tracker not in ("auto", "none"):
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
@@ -100,6 +105,7 @@ def run(
             inputs,
             model,
             outputs=outputs or [],
+            find_model=partial(fetch_model, quiet=quiet),
             engine=engine,
             precision=precision,
             batch_size=batch_size,
