@@ -10,7 +10,7 @@ from pathlib import Path
 def main() -> int:
     """Run them; the exit code is the worst of theirs."""
     worst = 0
-    for script in ("decode.py", "tracking.py", "own_work.py", "end_to_end.py"):
+    for script in ("decode.py", "tracking.py", "own_work.py", "scenes.py", "end_to_end.py"):
         print(f"\n== {script}", flush=True)
         worst = max(worst, subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=False).returncode)
     return worst

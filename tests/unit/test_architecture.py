@@ -33,8 +33,8 @@ ALLOWED = {
     "config": {"errors", "geometry", "registry"},
     "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
-    "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "sinks", "timing", "zoo"},
-    "cli": CORE | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "sinks", "zoo"},
+    "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
+    "cli": CORE | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "zoo"},
     "__init__": CORE | {"_version", "pipeline"},
     "__main__": {"cli"},
     "_version": set(),

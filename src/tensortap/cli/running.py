@@ -1,0 +1,187 @@
+"""What `run` and `demo` share: a pipeline with progress, signals, summary and exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tensortap.cli.console import (
+    EXIT_BROKEN_PIPE,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    console,
+    print_error,
+    print_json,
+)
+from tensortap.cli.progress import Progress
+from tensortap.errors import SinkError, SourceError, TensortapError
+from tensortap.pipeline import Pipeline
+from tensortap.text import printable
+from tensortap.types import Result
+
+OnResult = Callable[[Result], object]
+
+
+def run_pipeline(
+    make: Callable[[], Pipeline], *, quiet: bool = False, as_json: bool = False, on_result: OnResult | None = None
+) -> dict[str, Any]:
+    """Make a pipeline, run it to its end, and say how it went.
+
+    Args:
+        make: opens and loads everything; stopped by signals too.
+        quiet: no progress, no summary.
+        as_json: print the outcome on the standard output.
+        on_result: shows what is found instead of the progress bar.
+
+    Returns:
+        What `--json` prints, of a run that went well.
+
+    Raises:
+        typer.Exit: it was stopped or something failed, with the exit code; what there is to say has been said.
+    """
+    started = time.perf_counter()
+    with _stop_on_signals():
+        pipeline = make()
+        with pipeline:
+            error = _run(pipeline, quiet, on_result)
+        outcome = _outcome(pipeline, started, error)
+    if error is not None and isinstance(error.__cause__, BrokenPipeError):
+        raise typer.Exit(EXIT_BROKEN_PIPE)  # as in `| head`: who read it has enough
+    if not quiet:
+        _print_summary(outcome)
+    if error is not None and not _was_told(error, pipeline):
+        print_error(error)
+    if as_json:
+        print_json(outcome)
+    if pipeline.summary.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if outcome["errors"]:
+        raise typer.Exit(EXIT_FAILURE)
+    return outcome
+
+
+def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> TensortapError | None:
+    """Run to the end, to Ctrl-C, or to the error that is given back; the outputs are complete then."""
+    parts = pipeline.parts
+    if not quiet:
+        engine = f"{parts.engine.name} ({parts.engine.precision}): {parts.engine_reason}"
+        console.print(f"[bold]{escape(printable(parts.model.path.name))}[/] on {escape(engine)}", soft_wrap=True)
+        if parts.head:
+            console.print(f"[dim]{parts.head.decoder}: {escape(parts.head.reason)}[/]", soft_wrap=True)
+        if not parts.outputs and on_result is None:
+            console.print("[yellow]no output: what is found is only counted. Name some with -o, e.g. -o out.mp4 out.jsonl[/]")
+    with Progress(console, pipeline, quiet or on_result is not None) as progress:
+        try:
+            pipeline.run(on_result=on_result or progress.update)
+        except TensortapError as exc:
+            return exc
+        except KeyboardInterrupt:
+            pipeline.summary.interrupted = True
+    return None
+
+
+def _was_told(error: TensortapError, pipeline: Pipeline) -> bool:
+    """Whether the pipeline has said so when it happened, because other streams or outputs went on."""
+    several = {SinkError: len(pipeline.parts.outputs) > 1, SourceError: len(pipeline.streams) > 1}
+    return several.get(type(error), False)
+
+
+def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -> dict[str, Any]:
+    """Everything that there is to say about a run, for people and for machines."""
+    parts, summary = pipeline.parts, pipeline.summary
+    errors = [*pipeline.errors]
+    if error is not None and error not in errors:
+        errors.append(error)
+    seconds = summary.seconds
+    start_up_seconds = max(0.0, time.perf_counter() - started - seconds)
+    return {
+        "model": str(parts.model.path),
+        "engine": parts.engine.name,
+        "precision": parts.engine.precision,
+        "device": parts.engine.device,
+        "batch_size": parts.engine.batch_size,
+        "frames": summary.frames,
+        "inferred": summary.inferred,
+        "people": summary.people,
+        "start_up_seconds": round(start_up_seconds, 3),
+        "seconds": round(seconds, 3),
+        "frames_per_second": round(summary.frames / seconds, 2) if seconds > 0 else 0.0,
+        "milliseconds_per_frame": {
+            stage: round(total / max(summary.frames, 1) * 1e3, 4) for stage, total in pipeline.clock.seconds.items()
+        },
+        "streams": [
+            {
+                "source_id": stream.source_id,
+                "name": stream.name,
+                "frames": summary.streams.get(stream.source_id, 0),
+                "damaged": parts.runtime.damaged.get(stream.source_id, 0),
+            }
+            for stream in parts.streams
+        ],
+        "outputs": [
+            {"path": output.name, "frames": output.num_frames, "error": str(output.error) if output.error else None}
+            for output in parts.outputs
+        ],
+        "interrupted": summary.interrupted,
+        "errors": [str(exc) for exc in errors],
+    }
+
+
+def _print_summary(outcome: dict[str, Any]) -> None:
+    how = "stopped" if outcome["interrupted"] else "failed" if outcome["errors"] else "done"
+    people = outcome["people"] / max(outcome["frames"], 1)
+    console.print(
+        f"[bold]{how}:[/] {outcome['frames']} frames, {people:.1f} people a frame, in {outcome['seconds']:.1f} s "
+        f"([bold]{outcome['frames_per_second']:.1f} frames/s[/]), start-up {outcome['start_up_seconds']:.1f} s"
+    )
+    for stream in outcome["streams"]:
+        if stream["damaged"]:
+            console.print(f"[yellow]{escape(stream['name'])}: {stream['damaged']} damaged packets or files left out[/]")
+    table = Table("stage", "ms a frame", box=None, padding=(0, 2), header_style="dim")
+    table.columns[1].justify = "right"
+    for stage, milliseconds in outcome["milliseconds_per_frame"].items():
+        table.add_row(stage, f"{milliseconds:.3f}")
+    console.print(table)
+    for output in outcome["outputs"]:
+        if output["path"] in ("null", "-"):
+            continue
+        path = escape(printable(output["path"]))
+        if output["error"]:
+            console.print(f"[red]failed[/] {path} after {output['frames']} frames")
+        elif output["frames"]:
+            console.print(f"[green]wrote[/] {path}")
+        else:
+            console.print(f"[yellow]nothing written:[/] {path}")
+
+
+class _stop_on_signals:  # noqa: N801  # reads as a function
+    """SIGINT and SIGTERM stop the run, and its outputs are completed. Again, they say so; a third time, the process ends."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in self._before:
+            signal.signal(number, self._stop)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count == 1:
+            raise KeyboardInterrupt
+        if self._count == 2:
+            os.write(2, b"finishing the outputs; once more to give up\n")
+            return
+        os._exit(EXIT_INTERRUPTED)
