@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup test check format bench clean
+.PHONY: help setup demo test check format bench clean
 
 help:
 	@echo "make setup   virtual environment with tensortap and its tools in $(VENV)"
+	@echo "make demo    people with skeletons in demo.mp4 and demo.jsonl, without model, camera or GPU of yours"
 	@echo "make test    the tests (TENSORTAP_TEST_ASSETS=folder adds those on real models and videos)"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   the benchmarks; prints tables"
@@ -19,6 +20,9 @@ $(BIN)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/pip install --quiet --editable . --group test --group check
 	@touch $@
+
+demo: setup
+	$(BIN)/tensortap demo
 
 test: setup
 	$(BIN)/python -m pytest

@@ -19,18 +19,18 @@ TRAINING_SEEDS = 1_000_000
 _FLIPPED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 
 
-class SceneBatches(IterableDataset):
+class SceneBatches(IterableDataset[tuple[Tensor, ...]]):
     """Whole batches: images uint8 (B, 3, SIDE, SIDE) RGB, boxes (B, M, 4), keypoints (B, M, 17, 3), areas and valid (B, M)."""
 
-    def __init__(self, batch_size: int, seed: int) -> None:
+    def __init__(self, batch_size: int, seed: int, rank: int = 0) -> None:
         self.batch_size = batch_size
         self.seed = seed
+        self.rank = rank
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         cv2.setNumThreads(1)
-        torch.set_num_threads(1)
         info = get_worker_info()
-        number = info.id if info else 0
+        number = info.id if info else self.rank
         rng = np.random.default_rng((self.seed, number))
         next_seed = TRAINING_SEEDS + (self.seed * 64 + number) * 10_000_000
         pool: list[tuple[Scene, int]] = []
@@ -117,13 +117,13 @@ def _place(
 
 def _recolour(rng: np.random.Generator, image: np.ndarray) -> None:
     """What cameras and codecs do to a picture."""
-    if rng.uniform() < 0.5:
+    if rng.uniform() < 0.3:
         gains = rng.uniform(0.8, 1.2, 3) * rng.uniform(0.7, 1.3)
         table = (np.arange(256)[:, None] * gains + rng.uniform(-20, 20)).clip(0, 255).astype(np.uint8)
         cv2.LUT(image, table[None], dst=image)
-    if rng.uniform() < 0.1:
+    if rng.uniform() < 0.03:
         image[:] = image.mean(axis=-1, keepdims=True).astype(np.uint8)
-    if rng.uniform() < 0.25:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))]
+    if rng.uniform() < 0.15:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 85))]
         image[:] = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
     image[:] = image[..., ::-1]

@@ -66,8 +66,11 @@ class Head(nn.Module):
         nn.init.constant_(self.box.bias, 1.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        where = self.where(x)
-        return torch.cat((self.box(where), self.score(self.who(x)), self.keypoints(where)), 1)
+        where, who = self.where(x), self.who(x)
+        # Half precision is too coarse for places: at stride 32 it rounds to whole pixels.
+        with torch.autocast(x.device.type, enabled=False):
+            where, who = where.float(), who.float()
+            return torch.cat((self.box(where), self.score(who), self.keypoints(where)), 1)
 
 
 class PoseNet(nn.Module):

@@ -1,4 +1,4 @@
-"""Train the bundled model on scenes. On one GPU and 16 cores this takes under ten minutes; see README.md.
+"""Train the bundled model on scenes, on CPUs or a GPU; see README.md.
 
 python tools/demo_model/train.py --out runs/demo --minutes 8
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from data import SceneBatches
 from network import NUM_KEYPOINTS, PoseNet, decode
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch import multiprocessing as mp
 from torch.utils.data import DataLoader
 
 from tensortap.skeletons import COCO_17
@@ -27,18 +28,33 @@ def main() -> None:
     """Train for a time, save the averaged weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights.pt and the log")
-    parser.add_argument("--minutes", type=float, default=85.0)
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--minutes", type=float, default=75.0)
+    parser.add_argument("--batch", type=int, default=24, help="pictures a step and process")
+    parser.add_argument("--processes", type=int, default=1, help="on CPUs: as many as cores, each with one thread")
+    parser.add_argument("--workers", type=int, default=0, help="on a GPU: processes that draw pictures")
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="weights.pt to go on from")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.processes > 1:
+        rendezvous = options.out / "rendezvous"
+        rendezvous.unlink(missing_ok=True)
+        mp.spawn(train, (options, rendezvous), nprocs=options.processes)
+    else:
+        train(0, options, None)
+
+
+def train(rank: int, options: argparse.Namespace, rendezvous: Path | None) -> None:
+    """One process of the training. All of them take the same steps, with the mean of their gradients."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if rendezvous:
+        torch.set_num_threads(1)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{rendezvous.absolute()}", rank=rank, world_size=options.processes
+        )
     torch.manual_seed(options.seed)
     torch.backends.cudnn.benchmark = True
-
     net = PoseNet().to(device, memory_format=torch.channels_last)
     if options.start:
         net.load_state_dict(torch.load(options.start, map_location=device, weights_only=True))
@@ -46,48 +62,65 @@ def main() -> None:
     weights = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW([{"params": weights, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=0.0)
-    loader = iter(
+    batches = iter(
         DataLoader(
-            SceneBatches(options.batch, options.seed),
+            SceneBatches(options.batch, options.seed, rank),
             batch_size=None,
             num_workers=options.workers,
             prefetch_factor=3 if options.workers else None,
             pin_memory=device.type == "cuda",
         )
     )
-    started, step, running = time.monotonic(), 0, torch.zeros(4, device=device)
-    while (spent := (time.monotonic() - started) / 60) < options.minutes:
+    started, step, share, running = time.monotonic(), 0, 0.0, torch.zeros(4, device=device)
+    while share < 1.0:
         # The rate follows the clock: whatever the machine, the last minutes are the calmest.
-        share = spent / options.minutes
-        rate = options.rate * min(1.0, (step + 1) / 300) * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
+        rate = options.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
         for group in optimiser.param_groups:
             group["lr"] = rate
-        images, *truth = (tensor.to(device, non_blocking=True) for tensor in next(loader))
+        images, *truth = (tensor.to(device, non_blocking=True) for tensor in next(batches))
         pictures = images.to(memory_format=torch.channels_last).float() / 255
         with torch.autocast(device.type, torch.bfloat16):
             maps = net(pictures)
         losses = loss_of(maps, *truth)
         optimiser.zero_grad(set_to_none=True)
         losses.sum().backward()
+        share = (time.monotonic() - started) / 60 / options.minutes
+        if rendezvous:
+            share = _agree(net, share)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimiser.step()
         _follow(average, net, min(0.999, (1 + step) / (20 + step)))
         running += losses.detach()
         step += 1
-        if step % 100 == 0:
+        if rank == 0 and step % 100 == 0:
+            seen = step * options.batch * options.processes
             box, score, place, sure = (running / 100).tolist()
             running.zero_()
             line = (
-                f"step {step}  {step * options.batch / (time.monotonic() - started):.0f} images/s  {spent:.1f} min  "
+                f"step {step}  {seen / (time.monotonic() - started):.0f} images/s  {share * options.minutes:.1f} min  "
                 f"box {box:.3f}  score {score:.3f}  keypoints {place:.3f}  visible {sure:.3f}"
             )
             print(line, flush=True)
             with (options.out / "log.txt").open("a") as log:
                 log.write(line + "\n")
-        if step % 500 == 0:
+        if rank == 0 and step % 200 == 0:
             torch.save(average.state_dict(), options.out / "weights.pt")
-    torch.save(average.state_dict(), options.out / "weights.pt")
-    print(f"{step} steps, {step * options.batch} images")
+    if rank == 0:
+        torch.save(average.state_dict(), options.out / "weights.pt")
+        print(f"{step} steps, {step * options.batch * options.processes} pictures")
+
+
+def _agree(net: nn.Module, share: float) -> float:
+    """Replace gradients by the mean over all processes; the mean of `share` comes back, so that all stop at the same step."""
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in net.parameters()]
+    flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), torch.tensor([share])])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    position = 0
+    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+        parameter.grad = flat[position : position + gradient.numel()].view_as(gradient)
+        position += gradient.numel()
+    return float(flat[-1])
 
 
 def _follow(average: torch.nn.Module, net: torch.nn.Module, decay: float) -> None:
@@ -125,8 +158,9 @@ def loss_of(maps: list[Tensor], boxes: Tensor, keypoints: Tensor, areas: Tensor,
     sigmas = torch.from_numpy(COCO_17.sigmas).to(truth.device)
     distance = (places[chosen] - truth[..., :2]).square().sum(-1)
     ratio = distance / (2 * (2 * sigmas).square() * areas[batch, person][:, None].clamp(min=64.0))
-    # OKS is flat far from the truth; the logarithm is not.
-    miss = (1 - torch.exp(-ratio)) + 0.1 * torch.log1p(ratio)
+    # OKS is flat far from the truth; the plain distance, in sizes of the person, is not.
+    far = distance.clamp(min=1e-4).sqrt() / areas[batch, person][:, None].clamp(min=64.0).sqrt()
+    miss = (1 - torch.exp(-ratio)) + far
     place_loss = ((miss * trust).sum(-1) / trust.sum(-1).clamp(min=1e-3) * weight).sum() / total
     seen = nn.functional.binary_cross_entropy_with_logits(sure[chosen], labelled, reduction="none").mean(-1)
     sure_loss = (seen * weight).sum() / total

@@ -359,9 +359,9 @@ def random_setting(
         depth=(near, far),
         act_share=float(rng.uniform(0.4, 1.0)),
         across=float(rng.uniform(0, 0.5)),
-        light=(0.5, 1.3),
-        noise=(0.0, 12.0),
-        blur=(0.0, 1.8),
+        light=(0.6, 1.25),
+        noise=(0.0, 8.0),
+        blur=(0.0, 1.2),
         things=(0, 3),
     )
 

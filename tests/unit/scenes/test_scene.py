@@ -69,7 +69,7 @@ def test_boxes_hold_the_figures_and_nothing_else() -> None:
 
 def test_whoever_looks_away_hides_the_nose() -> None:
     checked = {2: 0, 1: 0}
-    for seed in range(12):
+    for seed in range(24):
         scene = Scene(clean("gym", places=(1, 1), actions=("stand",)), 1, seed, (64, 48), 10.0)
         for index in range(0, 200, 10):
             frame = scene.frame(index)
@@ -79,7 +79,7 @@ def test_whoever_looks_away_hides_the_nose() -> None:
                 expected = 2 if towards_camera > 0 else 1
                 assert frame.truth.visibility[0, NOSE] == expected
                 checked[expected] += 1
-    assert min(checked.values()) >= 5
+    assert min(checked.values()) >= 3
 
 
 def test_what_is_painted_later_hides() -> None:
