@@ -57,6 +57,13 @@ class Letterbox:
         """float32 (N, 4), source -> network pixels. Nothing is clipped."""
         return self.points_to_network(boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
 
+    def place_in_source(self, points: np.ndarray) -> None:
+        """float32 (..., 2 or more), network -> source pixels, in place: for arrays that the caller has just made."""
+        scale, shift = self._to_source
+        xy = points[..., :2]
+        xy *= scale
+        xy += shift
+
     @cached_property
     def _to_source(self) -> tuple[np.ndarray, np.ndarray]:
         """Scale and shift, float32 (2,) each, of network -> source."""

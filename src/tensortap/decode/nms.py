@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_CLASS_SHIFT = 8192.0
-"""Further than any network input is wide: boxes of different classes moved apart by it never meet."""
+_CLASS_SHIFT = 1e7
+"""Further than any box that is believed reaches: boxes of different classes moved apart by it never meet."""
 
 
 def nms(
