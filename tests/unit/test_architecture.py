@@ -31,10 +31,12 @@ ALLOWED = {
     "scenes": CORE | {"scenes"},
     "portable": CORE | {"portable", "timing", "registry", "scenes"},
     "config": {"errors", "geometry", "registry"},
+    "evaluation": CORE,
     "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
-    "cli": CORE | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "zoo"},
+    "cli": CORE
+    | {"__version__", "cli", "config", "decode", "evaluation", "pipeline", "portable", "registry", "scenes", "sinks", "zoo"},
     "__init__": CORE | {"_version", "pipeline"},
     "__main__": {"cli"},
     "_version": set(),
