@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tensortap.cli.console import DebugOption, JsonOption, console, print_json
+from tensortap.cli.console import DebugOption, JsonOption, console, print_json, print_table
 from tensortap.cli.fetch import fetch_model
 from tensortap.cli.progress import Progress
 from tensortap.cli.running import stop_on_signals
@@ -136,4 +136,4 @@ def _print(truth: Annotations, measured: list[Measured]) -> None:
         if each is not first:
             table.add_row("  [dim]difference[/]", *(f"{each.statistics[key] - first.statistics[key]:+.3f}" for key in shown))
     console.print(f"{len(truth.image_paths)} images, {truth.num_people} annotated people")
-    console.print(table, width=max(console.width, 120))
+    print_table(table)
