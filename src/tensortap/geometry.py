@@ -161,9 +161,10 @@ def box_areas(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 def iou_matrix(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     """float (M, N): intersection over union of boxes (M, 4) and (N, 4), both xyxy; 0 where both are empty."""
-    top_left = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-    bottom_right = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    overlap = np.maximum(bottom_right - top_left, 0).prod(axis=2)
+    # Width and height apart: NumPy's product along a short axis takes five times as long.
+    width = np.minimum(boxes_a[:, None, 2], boxes_b[None, :, 2]) - np.maximum(boxes_a[:, None, 0], boxes_b[None, :, 0])
+    height = np.minimum(boxes_a[:, None, 3], boxes_b[None, :, 3]) - np.maximum(boxes_a[:, None, 1], boxes_b[None, :, 1])
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
     union = box_areas(boxes_a)[:, None] + box_areas(boxes_b)[None, :] - overlap
     iou: np.ndarray = overlap / np.maximum(union, 1e-9)
     return iou

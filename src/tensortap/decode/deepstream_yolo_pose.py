@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from tensortap.decode.base import PoseDecoder, above, single_precision
+from tensortap.decode.base import Candidates, PoseDecoder, above, single_precision
 from tensortap.errors import DecodeError
-from tensortap.types import Poses, TensorFrame
+from tensortap.types import TensorFrame
 
 
 class DeepStreamYoloPoseDecoder(PoseDecoder):
@@ -34,29 +32,28 @@ class DeepStreamYoloPoseDecoder(PoseDecoder):
         self.output = output
         self.num_values = 4 + num_classes + self.num_keypoints * self.keypoint_dims
 
-    def __call__(self, frame: TensorFrame) -> Poses:
-        """The people in one frame, best first. The tensors are only read.
+    def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
+        """Only the scores are read in full, then the rows of the candidates.
 
         Raises:
             DecodeError: the tensor is missing or does not have `4 + nc + 3K` values in a row.
         """
-        name, rows = self.tensor(frame, self.output)
-        if rows.ndim != 2 or rows.shape[1] != self.num_values:
+        name, tensor = self.tensor(frame, self.output)
+        if tensor.ndim != 2 or tensor.shape[1] != self.num_values:
             raise DecodeError(
-                f"Model output {name!r} is {rows.shape}; deepstream-yolo-pose with {self.num_classes} classes and "
+                f"Model output {name!r} is {tensor.shape}; deepstream-yolo-pose with {self.num_classes} classes and "
                 f"{self.num_keypoints} keypoints of {self.keypoint_dims} values expects rows of {self.num_values}."
             )
-        class_columns = rows[:, 4 : 4 + self.num_classes]
-        candidates = above(class_columns[:, 0] if self.num_classes == 1 else class_columns.max(axis=1), self.conf_thres)
-        if not len(candidates):
-            return self._nobody
-        with np.errstate(invalid="ignore", over="ignore"):
-            picked = single_precision(rows[candidates])
-            class_scores = picked[:, 4 : 4 + self.num_classes]
-            return self.people(
-                frame,
-                picked[:, :4],
-                class_scores.max(axis=1),
-                None if self.num_classes == 1 else class_scores.argmax(axis=1),
-                lambda kept: picked[kept, 4 + self.num_classes :],
-            )
+        classes = tensor[:, 4 : 4 + self.num_classes]
+        rows = above(classes[:, 0] if self.num_classes == 1 else classes.max(axis=1), threshold)
+        if not len(rows):
+            return None
+        picked = single_precision(tensor[rows])
+        scores = picked[:, 4 : 4 + self.num_classes]
+        return Candidates(
+            rows,
+            picked[:, :4],
+            scores.max(axis=1),
+            None if self.num_classes == 1 else scores.argmax(axis=1),
+            lambda places: picked[places, 4 + self.num_classes :],
+        )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from tensortap.decode.base import PoseDecoder, above, single_precision
+from tensortap.decode.base import Candidates, PoseDecoder, above, single_precision
 from tensortap.errors import DecodeError
-from tensortap.types import Poses, TensorFrame
+from tensortap.types import TensorFrame
 
 
 class RtmoDecoder(PoseDecoder):
@@ -25,14 +23,16 @@ class RtmoDecoder(PoseDecoder):
     """
 
     name = "rtmo"
+    suppress = False
+    zeros_are_nobody = True  # TensorRT's export pads with zeros
 
     def __init__(self, *, dets: str = "dets", keypoints: str = "keypoints", **common: Any) -> None:
         super().__init__(**common)
         self.dets = dets
         self.keypoints = keypoints
 
-    def __call__(self, frame: TensorFrame) -> Poses:
-        """The people in one frame, best first. The tensors are only read.
+    def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
+        """The rows with a score above the threshold.
 
         Raises:
             DecodeError: a tensor is missing or has another shape.
@@ -45,16 +45,8 @@ class RtmoDecoder(PoseDecoder):
                 f"Model outputs {self.dets!r} and {self.keypoints!r} are {dets.shape} and {keypoints.shape}; rtmo expects "
                 f"(people, 5) and (people, {expected[0]}, {expected[1]})."
             )
-        candidates = above(dets[:, 4], self.conf_thres)
-        if not len(candidates):
-            return self._nobody
-        with np.errstate(invalid="ignore", over="ignore"):
-            picked = single_precision(dets[candidates])
-            return self.people(
-                frame,
-                picked[:, :4],
-                picked[:, 4],
-                None,
-                lambda kept: single_precision(keypoints[candidates[kept]]),
-                suppress=False,
-            )
+        rows = above(dets[:, 4], threshold)
+        if not len(rows):
+            return None
+        picked = single_precision(dets[rows])
+        return Candidates(rows, picked[:, :4], picked[:, 4], None, lambda places: single_precision(keypoints[rows[places]]))

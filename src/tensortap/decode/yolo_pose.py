@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensortap.decode.base import PoseDecoder, above, corners, single_precision
+from tensortap.decode.base import Candidates, PoseDecoder, above, corners, single_precision
 from tensortap.errors import DecodeError
-from tensortap.types import Poses, TensorFrame
+from tensortap.types import TensorFrame
 
 
 class YoloPoseDecoder(PoseDecoder):
@@ -32,42 +32,36 @@ class YoloPoseDecoder(PoseDecoder):
         self.num_classes = num_classes
         self.output = output
         self.transposed = transposed
-        self.num_rows = 4 + num_classes + self.num_keypoints * self.keypoint_dims
+        self.num_values = 4 + num_classes + self.num_keypoints * self.keypoint_dims
 
-    def __call__(self, frame: TensorFrame) -> Poses:
-        """The people in one frame, best first. The tensors are only read.
+    def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
+        """Only the scores are read in full, boxes of the candidates only, keypoints of the people who stay only.
 
         Raises:
             DecodeError: the tensor is missing or does not have `4 + nc + K*d` rows.
         """
-        rows = self._rows(frame)
-        # Only the score rows are read in full, boxes of the candidates only, keypoints of the people who stay only.
-        class_rows = rows[4 : 4 + self.num_classes]
-        best_scores = class_rows[0] if self.num_classes == 1 else class_rows.max(axis=0)
-        candidates = above(best_scores, self.conf_thres)
-        if not len(candidates):
-            return self._nobody
-        keypoint_rows = rows[4 + self.num_classes :]
-        return self.people(
-            frame,
-            corners(_columns(rows[:4], candidates)),
-            single_precision(best_scores[candidates]),
-            None if self.num_classes == 1 else class_rows[:, candidates].argmax(axis=0),
-            lambda kept: _columns(keypoint_rows, candidates[kept]).T,
-        )
-
-    def _rows(self, frame: TensorFrame) -> np.ndarray:
-        """The tensor as `(4 + nc + K*d, A)`."""
         name, tensor = self.tensor(frame, self.output)
-        rows = tensor.T if self.transposed else tensor
-        if rows.ndim != 2 or rows.shape[0] != self.num_rows:
+        values = tensor.T if self.transposed else tensor
+        if values.ndim != 2 or values.shape[0] != self.num_values:
             raise DecodeError(
                 f"Model output {name!r} is {tensor.shape}; yolo-pose with {self.num_classes} classes and "
-                f"{self.num_keypoints} keypoints of {self.keypoint_dims} values expects {self.num_rows} rows."
+                f"{self.num_keypoints} keypoints of {self.keypoint_dims} values expects {self.num_values} rows."
             )
-        return rows
+        classes = values[4 : 4 + self.num_classes]
+        scores = classes[0] if self.num_classes == 1 else classes.max(axis=0)
+        rows = above(scores, threshold)
+        if not len(rows):
+            return None
+        keypoints = values[4 + self.num_classes :]
+        return Candidates(
+            rows,
+            corners(_columns(values[:4], rows)),
+            single_precision(scores[rows]),
+            None if self.num_classes == 1 else classes[:, rows].argmax(axis=0),
+            lambda places: single_precision(_columns(keypoints, rows[places]).T),
+        )
 
 
-def _columns(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Some columns: `take` is the faster way, and copies everything where the rows do not lie one after the other."""
-    return rows.take(columns, axis=1) if rows.flags.c_contiguous else rows[:, columns]
+def _columns(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Some columns: `take` is the faster way, and copies everything where the values do not lie one after the other."""
+    return values.take(columns, axis=1) if values.flags.c_contiguous else values[:, columns]

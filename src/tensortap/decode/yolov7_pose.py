@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tensortap.decode.base import PoseDecoder, above, corners, sigmoid, single_precision
+from tensortap.decode.base import Candidates, PoseDecoder, above, corners, sigmoid, single_precision
 from tensortap.errors import DecodeError
-from tensortap.types import Poses, TensorFrame
+from tensortap.types import TensorFrame
 
 ANCHORS = {
     8: ((19, 27), (44, 40), (38, 94)),
@@ -19,6 +19,10 @@ ANCHORS = {
     64: ((436, 615), (739, 380), (925, 792)),
 }
 """Stride -> width and height of its three anchors, by cfg/yolov7-w6-pose.yaml of WongKinYiu/yolov7."""
+_NUM_ANCHORS = 3
+
+_Read = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
+"""Numbers of rows, the rows as float32 (M, 6 + 3K) with their score in place of the box confidence, their classes."""
 
 
 class YoloV7PoseDecoder(PoseDecoder):
@@ -30,9 +34,10 @@ class YoloV7PoseDecoder(PoseDecoder):
       `IKeypoint` of models/yolo.py, WongKinYiu/yolov7 (branch pose), gives in inference mode.
     - `grids`: for each stride `[3, h, w, 6 + 3K]` or `[3 * (6 + 3K), h, w]`, before any sigmoid, as the same class gives them
       with `export`. With the logistic function s, cell g, stride and anchor: centre (2 s(xy) - 0.5 + g) * stride, size
-      (2 s(wh))^2 * anchor, keypoint (2 xy - 0.5 + g) * stride without s, all scores s.
-    - `plugin`: `[1 + M * (6 + 3K), 1, 1]`, the `YoloLayer_TRT` of nanmi/yolov7-pose: how many it found, which may be more
-      than fit, then rows whose two scores are the product of both confidences and the class.
+      (2 s(wh))^2 * anchor, keypoint (2 xy - 0.5 + g) * stride without s, all scores s. Rows are numbered stride by stride,
+      the finest first, as in `rows`.
+    - `plugin`: `[1 + M * (6 + 3K), 1, 1]`, the `YoloLayer_TRT` of nanmi/yolov7-pose (yololayer.h, yololayer.cu): how many it
+      found, which may be more than fit, then rows whose two scores are the product of both confidences and the class.
 
     Args:
         form: which of the three.
@@ -51,38 +56,29 @@ class YoloV7PoseDecoder(PoseDecoder):
         self.form = form
         self.outputs = outputs
         self.num_values = 6 + 3 * self.num_keypoints
+        self.zeros_are_nobody = form == "plugin"
 
-    def __call__(self, frame: TensorFrame) -> Poses:
-        """The people in one frame, best first. The tensors are only read.
+    def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
+        """Only box confidences are read in full, then the rows of the candidates.
 
         Raises:
             DecodeError: a tensor is missing, or has another shape than the form says.
         """
-        with np.errstate(invalid="ignore", over="ignore"):
-            if self.form == "grids":
-                picked, scores, class_ids = self._from_grids(frame)
-            elif self.form == "plugin":
-                picked, scores, class_ids = self._from_plugin(frame)
-            else:
-                picked, scores, class_ids = self._from_rows(frame)
-            if not len(scores):
-                return self._nobody
-            return self.people(frame, corners(picked[:, :4].T), scores, class_ids, lambda kept: picked[kept, 6:])
+        read = {"rows": self._from_rows, "grids": self._from_grids, "plugin": self._from_plugin}[self.form]
+        rows, picked, class_ids = read(frame, threshold)
+        if not len(rows):
+            return None
+        return Candidates(rows, corners(picked[:, :4].T), picked[:, 4], class_ids, lambda places: picked[places, 6:])
 
-    def _from_rows(self, frame: TensorFrame) -> tuple[np.ndarray, np.ndarray, None]:
-        name, rows = self.tensor(frame, self.outputs[0] if self.outputs else None)
-        if rows.ndim != 2 or rows.shape[1] != self.num_values:
-            raise self._misshapen(name, rows, f"(anchors, {self.num_values})")
+    def _from_rows(self, frame: TensorFrame, threshold: float) -> _Read:
+        name, tensor = self.tensor(frame, self.outputs[0] if self.outputs else None)
+        if tensor.ndim != 2 or tensor.shape[1] != self.num_values:
+            raise self._misshapen(name, tensor, f"(anchors, {self.num_values})")
         # The product is above the threshold only where its first factor is.
-        return self._product(rows[above(rows[:, 4], self.conf_thres)])
+        rows = above(tensor[:, 4], threshold)
+        return _with_product(rows, tensor[rows].astype(np.float32, copy=False), threshold)
 
-    def _product(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, None]:
-        picked = single_precision(rows)
-        scores = picked[:, 4] * picked[:, 5]
-        good = above(scores, self.conf_thres)
-        return picked[good], scores[good], None
-
-    def _from_plugin(self, frame: TensorFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _from_plugin(self, frame: TensorFrame, threshold: float) -> _Read:
         name, tensor = self.tensor(frame, self.outputs[0] if self.outputs else None)
         capacity = (tensor.size - 1) // self.num_values
         if capacity < 1 or tensor.size != 1 + capacity * self.num_values:
@@ -90,30 +86,39 @@ class YoloV7PoseDecoder(PoseDecoder):
         values = tensor.reshape(-1)
         told = float(values[0])
         if not 0 <= told < math.inf:
-            self._reject(1, "counts that are no numbers")
+            self._report(frame, "a count of people that is no number", 1)
             told = 0
         # Beyond the count lies what earlier frames left there.
         count = min(int(told), capacity)
-        rows = values[1 : 1 + count * self.num_values].reshape(count, self.num_values)
-        picked = single_precision(rows[above(rows[:, 4], self.conf_thres)])
-        return picked, picked[:, 4], picked[:, 5].astype(np.int64)
+        listed = values[1 : 1 + count * self.num_values].reshape(count, self.num_values)
+        rows = above(listed[:, 4], threshold)
+        picked = single_precision(listed[rows])
+        return rows, picked, picked[:, 5].astype(np.int64)
 
-    def _from_grids(self, frame: TensorFrame) -> tuple[np.ndarray, np.ndarray, None]:
-        names = self.outputs if self.outputs is not None else tuple(frame.tensors)
-        least = math.log(self.conf_thres / (1 - self.conf_thres)) if 0 < self.conf_thres < 1 else math.inf
-        found = [self._from_grid(frame, name, least if self.conf_thres else -math.inf) for name in names]
-        return self._product(np.concatenate(found) if found else np.empty((0, self.num_values), np.float32))
+    def _from_grids(self, frame: TensorFrame, threshold: float) -> _Read:
+        grids = [self._grid(frame, name) for name in (self.outputs or tuple(frame.tensors))]
+        least = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
+        rows, picked, start = [np.empty(0, np.intp)], [np.empty((0, self.num_values), np.float32)], 0
+        for stride, grid in sorted(grids, key=lambda each: each[0]):
+            # The logit of the box confidence, so that only few are turned into probabilities.
+            anchor, line, column = (~(grid[..., 4] <= least)).nonzero()
+            rows.append(start + np.ravel_multi_index((anchor, line, column), grid.shape[:3]))
+            picked.append(
+                _decoded(grid[anchor, line, column], np.array(ANCHORS[stride], np.float32)[anchor], line, column, stride)
+            )
+            start += grid.size // self.num_values
+        return _with_product(np.concatenate(rows), np.concatenate(picked), threshold)
 
-    def _from_grid(self, frame: TensorFrame, name: str, least: float) -> np.ndarray:
-        """float32 (M, 6 + 3K): the rows of one grid whose box confidence is above `least`, a logit."""
+    def _grid(self, frame: TensorFrame, name: str) -> tuple[int, np.ndarray]:
+        """Stride and (3, h, w, 6 + 3K) of one grid."""
         name, tensor = self.tensor(frame, name)
-        values, num_anchors = self.num_values, 3
-        if tensor.ndim == 3 and tensor.shape[0] == num_anchors * values:
-            grid = tensor.reshape(num_anchors, values, *tensor.shape[1:]).transpose(0, 2, 3, 1)
-        elif tensor.ndim == 4 and tensor.shape[0] == num_anchors and tensor.shape[3] == values:
+        values = self.num_values
+        if tensor.ndim == 3 and tensor.shape[0] == _NUM_ANCHORS * values:
+            grid = tensor.reshape(_NUM_ANCHORS, values, *tensor.shape[1:]).transpose(0, 2, 3, 1)
+        elif tensor.ndim == 4 and tensor.shape[0] == _NUM_ANCHORS and tensor.shape[3] == values:
             grid = tensor
         else:
-            raise self._misshapen(name, tensor, f"(3, h, w, {values}) or ({num_anchors * values}, h, w)")
+            raise self._misshapen(name, tensor, f"(3, h, w, {values}) or ({_NUM_ANCHORS * values}, h, w)")
         network_wh = frame.letterbox.network_wh
         height, width = grid.shape[1:3]
         stride = network_wh[0] // width if width else 0
@@ -122,19 +127,30 @@ class YoloV7PoseDecoder(PoseDecoder):
                 f"Model output {name!r} is {tensor.shape}: a grid of {width} x {height} has none of the strides "
                 f"{', '.join(map(str, ANCHORS))} in an input of {network_wh[0]} x {network_wh[1]}."
             )
-        anchor, row, column = (~(grid[..., 4] <= least)).nonzero()
-        raw = single_precision(grid[anchor, row, column])
-        cell = np.stack((column, row), axis=1).astype(np.float32)
-        rows = np.empty_like(raw)
-        rows[:, :6] = sigmoid(raw[:, :6])
-        rows[:, :2] = (rows[:, :2] * 2 - 0.5 + cell) * stride
-        rows[:, 2:4] = (rows[:, 2:4] * 2) ** 2 * np.array(ANCHORS[stride], np.float32)[anchor]
-        rows[:, 6::3] = (raw[:, 6::3] * 2 - 0.5 + cell[:, :1]) * stride
-        rows[:, 7::3] = (raw[:, 7::3] * 2 - 0.5 + cell[:, 1:]) * stride
-        rows[:, 8::3] = sigmoid(raw[:, 8::3])
-        return rows
+        return stride, grid
 
     def _misshapen(self, name: str, tensor: np.ndarray, expected: str) -> DecodeError:
         return DecodeError(
             f"Model output {name!r} is {tensor.shape}; yolov7-pose with {self.num_keypoints} keypoints expects {expected}."
         )
+
+
+def _with_product(rows: np.ndarray, picked: np.ndarray, threshold: float) -> _Read:
+    """The rows whose product of both confidences is above the threshold; it takes the place of the first."""
+    picked[:, 4] *= picked[:, 5]
+    good = above(picked[:, 4], threshold)
+    return rows[good], picked[good], None
+
+
+def _decoded(raw: np.ndarray, anchors: np.ndarray, line: np.ndarray, column: np.ndarray, stride: int) -> np.ndarray:
+    """float32 (M, 6 + 3K) in network pixels of raw rows, with anchors (M, 2) and cells (M,)."""
+    raw = single_precision(raw)
+    cell = np.stack((column, line), axis=1).astype(np.float32)
+    rows = np.empty_like(raw)
+    rows[:, :6] = sigmoid(raw[:, :6])
+    rows[:, :2] = (rows[:, :2] * 2 - 0.5 + cell) * stride
+    rows[:, 2:4] = (rows[:, 2:4] * 2) ** 2 * anchors
+    rows[:, 6::3] = (raw[:, 6::3] * 2 - 0.5 + cell[:, :1]) * stride
+    rows[:, 7::3] = (raw[:, 7::3] * 2 - 0.5 + cell[:, 1:]) * stride
+    rows[:, 8::3] = sigmoid(raw[:, 8::3])
+    return rows
