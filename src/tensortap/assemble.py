@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from tensortap.config import Settings
-from tensortap.decode.heads import Head, recognise
+from tensortap.decode.heads import recognise
+from tensortap.decode.outputs import Head
 from tensortap.errors import ModelError, TensortapError, UsageError
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, Tracker
 from tensortap.portable.engines.auto import first_that_loads

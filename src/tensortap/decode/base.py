@@ -257,8 +257,7 @@ def _reach(network_wh: tuple[int, int]) -> float:
 
 def _in_any_column(mask: np.ndarray) -> np.ndarray:
     """bool (M, C) -> bool (M,)."""
-    found: np.ndarray = mask.any(axis=1)
-    return found
+    return np.asarray(mask.any(axis=1))
 
 
 def single_precision(values: np.ndarray) -> np.ndarray:
