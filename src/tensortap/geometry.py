@@ -60,28 +60,24 @@ class Letterbox:
     def place_in_source(self, points: np.ndarray) -> None:
         """float32 (..., 2 or more), network -> source pixels, in place: for arrays that the caller has just made."""
         scale, shift = self._to_source
-        xy = points[..., :2]
-        xy *= scale
-        xy += shift
+        points[..., :2] = points[..., :2] * scale + shift
 
     @cached_property
     def _to_source(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and shift, float32 (2,) each, of network -> source."""
+        """Scale and shift, float64 (2,) each, of network -> source: only the result is rounded to float32."""
         ratio, offset, origin = np.array(self.ratio_xy), np.array(self.offset_xy), np.array(self.crop_xyxy[:2])
-        return (1 / ratio).astype(np.float32), (origin - offset / ratio).astype(np.float32)
+        return 1 / ratio, origin - offset / ratio
 
     @cached_property
     def _to_network(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and shift, float32 (2,) each, of source -> network."""
+        """Scale and shift, float64 (2,) each, of source -> network."""
         ratio, offset, origin = np.array(self.ratio_xy), np.array(self.offset_xy), np.array(self.crop_xyxy[:2])
-        return ratio.astype(np.float32), (offset - origin * ratio).astype(np.float32)
+        return ratio, offset - origin * ratio
 
     @staticmethod
     def _map(points: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
         mapped = points.astype(np.float32)
-        xy = mapped[..., :2]
-        xy *= scale
-        xy += shift
+        mapped[..., :2] = points[..., :2] * scale + shift
         return mapped
 
 

@@ -279,5 +279,5 @@ def corners(boxes_cxcywh: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """float32, 1 / (1 + exp(-x)), without overflow."""
-    return (0.5 + 0.5 * np.tanh(0.5 * single_precision(logits))).astype(np.float32, copy=False)
+    """1 / (1 + exp(-x)), without overflow; of the type given."""
+    return 0.5 + 0.5 * np.tanh(0.5 * logits)

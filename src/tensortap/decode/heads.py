@@ -87,8 +87,8 @@ def _doubts(matches: list[Match], described: str) -> str:
 
 def _nothing(asked: Outputs, described: str) -> str:
     keypoints = asked.keypoints
-    if len(asked.shapes) == 1 and len(asked.only[1]) == 2:
-        name, shape = asked.only
+    if (found := asked.only(2)) is not None:
+        name, shape = found
         if asked.metadata.get("end2end") is True:
             return f"The output {name} {text_of(shape)} should be an end-to-end head, {LAYOUTS['end2end'].expects(keypoints)}."
         if set(shape) == {None}:

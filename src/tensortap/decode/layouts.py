@@ -94,11 +94,12 @@ def _yolov7_pose(asked: Outputs) -> Match | None:
 
 
 def _yolov7_plugin(asked: Outputs) -> Match | None:
-    name, shape = asked.only
-    values = 6 + 3 * asked.keypoints.num
-    if len(asked.shapes) != 1 or not shape or shape[0] is None or tuple(shape[1:]) not in ((), (1, 1)):
+    found = asked.only(3) or asked.only(1)
+    if found is None or found[1][0] is None or tuple(found[1][1:]) not in ((), (1, 1)):
         return None
-    capacity, rest = divmod(shape[0] - 1, values)
+    name, shape = found
+    values = 6 + 3 * asked.keypoints.num
+    capacity, rest = divmod(found[1][0] - 1, values)
     if rest or capacity < 10:
         return None
     reason = (
@@ -297,15 +298,16 @@ def _split(asked: Outputs, columns: int | None, rows: int | None) -> bool:
 
 
 def _heatmap(asked: Outputs) -> Match | None:
-    if len(asked.shapes) != 1 or len(asked.only[1]) != 3:
+    found = asked.only(3)
+    if found is None:
         return None
-    name, (num_keypoints, height, width) = asked.only
+    name, (num_keypoints, height, width) = found
     if not asked.fits(num_keypoints) or min(height or 99, width or 99) < 8:
         return None
     head = Head(
         "heatmap",
         {"num_keypoints": num_keypoints, "output": name},
-        f"{name} {text_of(asked.only[1])} has a map for each of {num_keypoints} keypoints of the one person in a region",
+        f"{name} {text_of(found[1])} has a map for each of {num_keypoints} keypoints of the one person in a region",
         _IMAGENET,
     )
     is_pose = "heatmap" in name or num_keypoints == 17 or asked.keypoints.is_told

@@ -65,18 +65,16 @@ class Outputs:
     keypoints: Keypoints
     network_wh: tuple[int, int] | None
 
-    @property
-    def only(self) -> tuple[str, Shape]:
-        """The first output, nearly always the only one."""
-        return next(iter(self.shapes.items()))
+    def only(self, num_axes: int) -> tuple[str, Shape] | None:
+        """Name and shape of the output, if there is one alone and it has so many axes."""
+        [(name, shape), *others] = self.shapes.items() or [("", ())]
+        return (name, shape) if name and not others and len(shape) == num_axes else None
 
     @property
     def rows(self) -> tuple[str, int | None, int | None] | None:
         """Name and both axes, if there is one output of two axes."""
-        if len(self.shapes) != 1 or len(self.only[1]) != 2:
-            return None
-        name, (first, second) = self.only
-        return name, first, second
+        found = self.only(2)
+        return found and (found[0], found[1][0], found[1][1])
 
     @property
     def is_ultralytics(self) -> bool:
@@ -99,10 +97,14 @@ class Outputs:
         )
 
     def on_grids(self, num_rows: int | None, num_anchors: int) -> bool | None:
-        """Whether so many rows are all anchors of the strides 8 to 32 or 8 to 64; `None` where that is not known."""
-        if self.network_wh is None or num_rows is None:
+        """Whether so many rows are all anchors of the strides 8 to 32 or 8 to 64; `None` where that cannot be told."""
+        if num_rows is None:
             return None
         every = [(8, 16, 32, 64)] if num_anchors == 3 else [(8, 16, 32), (8, 16, 32, 64)]
+        if self.network_wh is None:
+            # Any input is a multiple of the greatest stride, and its anchors of those of one cell there.
+            in_a_cell = [num_anchors * sum((strides[-1] // stride) ** 2 for stride in strides) for strides in every]
+            return None if any(num_rows % number == 0 for number in in_a_cell) else False
         return any(sum(grid.num_rows for grid in grids(num_anchors, strides, self.network_wh)) == num_rows for strides in every)
 
 

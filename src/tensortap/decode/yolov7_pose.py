@@ -103,9 +103,7 @@ class YoloV7PoseDecoder(PoseDecoder):
             # The logit of the box confidence, so that only few are turned into probabilities.
             anchor, line, column = (~(grid[..., 4] <= least)).nonzero()
             rows.append(start + np.ravel_multi_index((anchor, line, column), grid.shape[:3]))
-            picked.append(
-                _decoded(grid[anchor, line, column], np.array(ANCHORS[stride], np.float32)[anchor], line, column, stride)
-            )
+            picked.append(_decoded(grid[anchor, line, column], np.array(ANCHORS[stride])[anchor], line, column, stride))
             start += grid.size // self.num_values
         return _with_product(np.concatenate(rows), np.concatenate(picked), threshold)
 
@@ -144,8 +142,8 @@ def _with_product(rows: np.ndarray, picked: np.ndarray, threshold: float) -> _Re
 
 def _decoded(raw: np.ndarray, anchors: np.ndarray, line: np.ndarray, column: np.ndarray, stride: int) -> np.ndarray:
     """float32 (M, 6 + 3K) in network pixels of raw rows, with anchors (M, 2) and cells (M,)."""
-    raw = single_precision(raw)
-    cell = np.stack((column, line), axis=1).astype(np.float32)
+    raw = raw.astype(np.float64)  # few rows, and the square makes rounding worse
+    cell = np.stack((column, line), axis=1)
     rows = np.empty_like(raw)
     rows[:, :6] = sigmoid(raw[:, :6])
     rows[:, :2] = (rows[:, :2] * 2 - 0.5 + cell) * stride
@@ -153,4 +151,4 @@ def _decoded(raw: np.ndarray, anchors: np.ndarray, line: np.ndarray, column: np.
     rows[:, 6::3] = (raw[:, 6::3] * 2 - 0.5 + cell[:, :1]) * stride
     rows[:, 7::3] = (raw[:, 7::3] * 2 - 0.5 + cell[:, 1:]) * stride
     rows[:, 8::3] = sigmoid(raw[:, 8::3])
-    return rows
+    return rows.astype(np.float32)
