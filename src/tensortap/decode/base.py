@@ -107,6 +107,10 @@ class PoseDecoder(ABC):
     def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
         """The rows with a score above the threshold, or with one that is no number; `None` where there are none.
 
+        Args:
+            frame: whose tensors are read.
+            threshold: 0..1, or NaN for every row.
+
         Raises:
             DecodeError: a tensor is missing or has another shape.
         """
@@ -149,7 +153,7 @@ class PoseDecoder(ABC):
     def score_maps(self, frame: TensorFrame) -> list[ScoreMap]:
         """The scores as the network sees them, a map for each stride; empty where rows do not lie on a grid."""
         with np.errstate(invalid="ignore", over="ignore"):
-            found = self.candidates(frame, -math.inf)
+            found = self.candidates(frame, math.nan)
         return score_maps(found.rows, found.scores, frame.letterbox.network_wh) if found else []
 
     def tensor(self, frame: TensorFrame, wanted: str | None) -> tuple[str, np.ndarray]:
@@ -268,7 +272,7 @@ def single_precision(values: np.ndarray) -> np.ndarray:
 
 
 def above(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Indices of the scores above a threshold, and of those that are no number, which are reported later."""
+    """Indices of the scores above a threshold, and of those that are no number, which are reported later; all for NaN."""
     return (~(scores <= threshold)).nonzero()[0]
 
 

@@ -97,7 +97,7 @@ class YoloV7PoseDecoder(PoseDecoder):
 
     def _from_grids(self, frame: TensorFrame, threshold: float) -> _Read:
         grids = [self._grid(frame, name) for name in (self.outputs or tuple(frame.tensors))]
-        least = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
+        least = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else (threshold - 0.5) * math.inf
         rows, picked, start = [np.empty(0, np.intp)], [np.empty((0, self.num_values), np.float32)], 0
         for stride, grid in sorted(grids, key=lambda each: each[0]):
             # The logit of the box confidence, so that only few are turned into probabilities.
