@@ -44,7 +44,7 @@ def _yolo_pose(asked: Outputs) -> Match | None:
     )
     if in_columns or asked.is_ultralytics or name == "output0":
         return Match(head)
-    if name == _DEEPSTREAM_NAME or asked.on_grids(first, 1) is False:
+    if name == _DEEPSTREAM_NAME or asked.are_three_a_cell(first):
         return None
     return Match(head, "each row begins with a box's centre and size (Ultralytics, transposed)")
 
@@ -83,7 +83,7 @@ def _end2end(asked: Outputs) -> Match | None:
     )
     if is_told or asked.is_ultralytics:
         return Match(head)
-    if "flat" in name or asked.on_grids(rows, 3):
+    if "flat" in name or asked.are_three_a_cell(rows):
         return None
     # 300 is what Ultralytics' exporter keeps; an engine made of its ONNX has lost the metadata.
     return Match(head, "" if rows == 300 else "each row is corners, score, class and keypoints of a person")
@@ -155,7 +155,7 @@ def _yolov7_rows(asked: Outputs) -> Match | None:
         f"{name} {text_of((rows, values))} has rows of {values} = 4 box + 2 scores + {keypoints.num} x 3 keypoint values, "
         f"three for each cell of the strides 8 to 64; keypoints {keypoints.source}",
     )
-    fits = asked.on_grids(rows, 3)
+    fits = asked.are_three_a_cell(rows)
     if fits or (fits is None and rows is not None and rows > _MAX_PEOPLE):
         return Match(head)
     if rows == 300:
@@ -183,7 +183,7 @@ def _deepstream_yolo_pose(asked: Outputs) -> Match | None:
         f"{name} {text_of((rows, values))} has rows of {values} = 4 corners + {num_classes} class + {keypoints.num} x 3 "
         f"keypoint values and no metadata, as DeepStream-Yolo-Pose exports it; keypoints {keypoints.source}",
     )
-    if name == _DEEPSTREAM_NAME or (num_classes == 1 and asked.on_grids(rows, 3)):
+    if name == _DEEPSTREAM_NAME or (num_classes == 1 and asked.are_three_a_cell(rows)):
         return Match(head)
     if name == "output0":
         return None
@@ -264,7 +264,7 @@ def _yolo_nas_flat(asked: Outputs) -> Match | None:
     )
     if "flat" in name:
         return Match(head)
-    if rows == 300 or asked.on_grids(rows, 3) or (rows or 0) > _MAX_PEOPLE:
+    if rows == 300 or asked.are_three_a_cell(rows) or (rows or 0) > _MAX_PEOPLE:
         return None
     return Match(head, "each row is image, corners, score and keypoints of a person (YOLO-NAS-Pose's flat format)")
 

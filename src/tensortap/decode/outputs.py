@@ -96,16 +96,14 @@ class Outputs:
             and (not told.is_told or (told.num, told.dims) == (num_keypoints, dims))
         )
 
-    def on_grids(self, num_rows: int | None, num_anchors: int) -> bool | None:
-        """Whether so many rows are all anchors of the strides 8 to 32 or 8 to 64; `None` where that cannot be told."""
+    def are_three_a_cell(self, num_rows: int | None) -> bool | None:
+        """Whether so many rows are three for each cell of the strides 8 to 64; `None` where that cannot be told."""
         if num_rows is None:
             return None
-        every = [(8, 16, 32, 64)] if num_anchors == 3 else [(8, 16, 32), (8, 16, 32, 64)]
         if self.network_wh is None:
-            # Any input is a multiple of the greatest stride, and its anchors of those of one cell there.
-            in_a_cell = [num_anchors * sum((strides[-1] // stride) ** 2 for stride in strides) for strides in every]
-            return None if any(num_rows % number == 0 for number in in_a_cell) else False
-        return any(sum(grid.num_rows for grid in grids(num_anchors, strides, self.network_wh)) == num_rows for strides in every)
+            # Any input is a multiple of 64, and its rows of those of one cell there.
+            return False if num_rows % (3 * (64 + 16 + 4 + 1)) else None
+        return sum(grid.num_rows for grid in grids(3, (8, 16, 32, 64), self.network_wh)) == num_rows
 
 
 class Match(NamedTuple):

@@ -214,9 +214,7 @@ def test_noise_never_becomes_nonsense(
 @pytest.mark.parametrize("name", HEADS)
 @settings(max_examples=60, deadline=None)
 @given(
-    shapes=st.lists(
-        st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 17, 57, 80, 300]), max_size=4).map(tuple), min_size=4, max_size=4
-    ),
+    shapes=st.lists(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 17, 57]), max_size=4).map(tuple), min_size=4, max_size=4),
     missing=st.booleans(),
 )
 def test_any_shape_is_decoded_or_explained(name: str, shapes: list[tuple[int, ...]], missing: bool) -> None:
