@@ -21,9 +21,6 @@ ANCHORS = {
 """Stride -> width and height of its three anchors, by cfg/yolov7-w6-pose.yaml of WongKinYiu/yolov7."""
 _NUM_ANCHORS = 3
 
-_Read = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
-"""Numbers of rows, the rows as float32 (M, 6 + 3K) with their score in place of the box confidence, their classes."""
-
 
 class YoloV7PoseDecoder(PoseDecoder):
     """Turns the output of a YOLOv7-w6-pose export into people.
@@ -64,22 +61,27 @@ class YoloV7PoseDecoder(PoseDecoder):
         Raises:
             DecodeError: a tensor is missing, or has another shape than the form says.
         """
-        read = {"rows": self._from_rows, "grids": self._from_grids, "plugin": self._from_plugin}[self.form]
-        rows, picked, class_ids = read(frame, threshold)
+        if self.form == "grids":
+            return self._from_grids(frame, threshold)
+        name, tensor = self.tensor(frame, self.outputs[0] if self.outputs else None)
+        listed = self._listed(frame, name, tensor) if self.form == "plugin" else tensor
+        if listed.ndim != 2 or listed.shape[1] != self.num_values:
+            raise self._misshapen(name, tensor, f"(anchors, {self.num_values})")
+        # A product is above the threshold only where its first factor is.
+        rows = above(listed[:, 4], threshold)
         if not len(rows):
             return None
-        return Candidates(rows, corners(picked[:, :4].T), picked[:, 4], class_ids, lambda places: picked[places, 6:])
+        picked = single_precision(listed[rows])
+        scores, class_ids = picked[:, 4], None
+        if self.form == "plugin":
+            class_ids = picked[:, 5].astype(np.int64)
+        else:
+            scores = scores * picked[:, 5]
+        found = Candidates(rows, corners(picked[:, :4].T), scores, class_ids, lambda places: picked[places, 6:])
+        return found if self.form == "plugin" else _above(found, threshold)
 
-    def _from_rows(self, frame: TensorFrame, threshold: float) -> _Read:
-        name, tensor = self.tensor(frame, self.outputs[0] if self.outputs else None)
-        if tensor.ndim != 2 or tensor.shape[1] != self.num_values:
-            raise self._misshapen(name, tensor, f"(anchors, {self.num_values})")
-        # The product is above the threshold only where its first factor is.
-        rows = above(tensor[:, 4], threshold)
-        return _with_product(rows, tensor[rows].astype(np.float32, copy=False), threshold)
-
-    def _from_plugin(self, frame: TensorFrame, threshold: float) -> _Read:
-        name, tensor = self.tensor(frame, self.outputs[0] if self.outputs else None)
+    def _listed(self, frame: TensorFrame, name: str, tensor: np.ndarray) -> np.ndarray:
+        """(count, 6 + 3K) of the plugin's flat output: beyond the count lies what earlier frames left there."""
         capacity = (tensor.size - 1) // self.num_values
         if capacity < 1 or tensor.size != 1 + capacity * self.num_values:
             raise self._misshapen(name, tensor, f"1 + M x {self.num_values} values")
@@ -88,24 +90,41 @@ class YoloV7PoseDecoder(PoseDecoder):
         if not 0 <= told < math.inf:
             self._report(frame, "a count of people that is no number", 1)
             told = 0
-        # Beyond the count lies what earlier frames left there.
         count = min(int(told), capacity)
-        listed = values[1 : 1 + count * self.num_values].reshape(count, self.num_values)
-        rows = above(listed[:, 4], threshold)
-        picked = single_precision(listed[rows])
-        return rows, picked, picked[:, 5].astype(np.int64)
+        return values[1 : 1 + count * self.num_values].reshape(count, self.num_values)
 
-    def _from_grids(self, frame: TensorFrame, threshold: float) -> _Read:
+    def _from_grids(self, frame: TensorFrame, threshold: float) -> Candidates | None:
         grids = [self._grid(frame, name) for name in (self.outputs or tuple(frame.tensors))]
+        # The logit of the box confidence, so that only few are turned into probabilities.
         least = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else (threshold - 0.5) * math.inf
-        rows, picked, start = [np.empty(0, np.intp)], [np.empty((0, self.num_values), np.float32)], 0
+        rows, raw, places, anchors, strides, start = [], [], [], [], [], 0
         for stride, grid in sorted(grids, key=lambda each: each[0]):
-            # The logit of the box confidence, so that only few are turned into probabilities.
-            anchor, line, column = (~(grid[..., 4] <= least)).nonzero()
-            rows.append(start + np.ravel_multi_index((anchor, line, column), grid.shape[:3]))
-            picked.append(_decoded(grid[anchor, line, column], np.array(ANCHORS[stride])[anchor], line, column, stride))
+            found = above(grid[..., 4].reshape(-1), least)
+            if len(found):
+                anchor, line, column = np.unravel_index(found, grid.shape[:3])
+                rows.append(start + found)
+                raw.append(single_precision(grid[anchor, line, column]))
+                places.append(np.stack((column, line), axis=1))
+                anchors.append(np.array(ANCHORS[stride])[anchor])
+                strides.append(np.full((len(found), 1), stride))
             start += grid.size // self.num_values
-        return _with_product(np.concatenate(rows), np.concatenate(picked), threshold)
+        if not rows:
+            return None
+        picked, cells, all_strides = np.concatenate(raw), np.concatenate(places), np.concatenate(strides)
+        # Boxes in float64: the square makes rounding worse.
+        likely = sigmoid(picked[:, :6].astype(np.float64))
+        centers = (likely[:, :2] * 2 - 0.5 + cells) * all_strides
+        sizes = (likely[:, 2:4] * 2) ** 2 * np.concatenate(anchors)
+
+        def keypoints(kept: np.ndarray) -> np.ndarray:
+            points = picked[kept, 6:].reshape(len(kept), self.num_keypoints, 3).astype(np.float64)
+            points[..., :2] = (points[..., :2] * 2 - 0.5 + cells[kept, None]) * all_strides[kept, None]
+            points[..., 2] = sigmoid(points[..., 2])
+            return points.astype(np.float32)
+
+        boxes = corners(np.concatenate((centers, sizes), axis=1).T)
+        scores = single_precision(likely[:, 4] * likely[:, 5])
+        return _above(Candidates(np.concatenate(rows), boxes, scores, None, keypoints), threshold)
 
     def _grid(self, frame: TensorFrame, name: str) -> tuple[int, np.ndarray]:
         """Stride and (3, h, w, 6 + 3K) of one grid."""
@@ -133,22 +152,9 @@ class YoloV7PoseDecoder(PoseDecoder):
         )
 
 
-def _with_product(rows: np.ndarray, picked: np.ndarray, threshold: float) -> _Read:
-    """The rows whose product of both confidences is above the threshold; it takes the place of the first."""
-    picked[:, 4] *= picked[:, 5]
-    good = above(picked[:, 4], threshold)
-    return rows[good], picked[good], None
-
-
-def _decoded(raw: np.ndarray, anchors: np.ndarray, line: np.ndarray, column: np.ndarray, stride: int) -> np.ndarray:
-    """float32 (M, 6 + 3K) in network pixels of raw rows, with anchors (M, 2) and cells (M,)."""
-    raw = raw.astype(np.float64)  # few rows, and the square makes rounding worse
-    cell = np.stack((column, line), axis=1)
-    rows = np.empty_like(raw)
-    rows[:, :6] = sigmoid(raw[:, :6])
-    rows[:, :2] = (rows[:, :2] * 2 - 0.5 + cell) * stride
-    rows[:, 2:4] = (rows[:, 2:4] * 2) ** 2 * anchors
-    rows[:, 6::3] = (raw[:, 6::3] * 2 - 0.5 + cell[:, :1]) * stride
-    rows[:, 7::3] = (raw[:, 7::3] * 2 - 0.5 + cell[:, 1:]) * stride
-    rows[:, 8::3] = sigmoid(raw[:, 8::3])
-    return rows.astype(np.float32)
+def _above(found: Candidates, threshold: float) -> Candidates | None:
+    """Those whose score, the product of two that are above the threshold, is above it too."""
+    good = above(found.scores, threshold)
+    if len(good) == len(found.rows):
+        return found
+    return found.take(good) if len(good) else None
