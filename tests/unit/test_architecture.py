@@ -33,6 +33,7 @@ ALLOWED = {
     "portable": CORE | {"portable", "timing", "registry", "scenes"},
     "config": {"errors", "geometry", "registry"},
     "evaluation": CORE,
+    "plot": CORE | {"decode", "sinks"},
     "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
@@ -44,6 +45,7 @@ ALLOWED = {
         "decode",
         "evaluation",
         "pipeline",
+        "plot",
         "portable",
         "registry",
         "scenes",
