@@ -144,7 +144,8 @@ class PoseDecoder(ABC):
 
     def keypoint_faults(self, found: Candidates, network_wh: tuple[int, int]) -> dict[str, np.ndarray]:
         """The same for their keypoints."""
-        points = np.abs(found.keypoints(np.arange(len(found.rows)))).reshape(len(found.rows), -1)
+        num_values = self.num_keypoints * self.keypoint_dims
+        points = np.abs(found.keypoints(np.arange(len(found.rows)))).reshape(len(found.rows), num_values)
         return {
             "keypoints that are no numbers": _in_any_column(~np.isfinite(points)),
             f"keypoints further away than {_MAX_REACH} network inputs": _in_any_column(points > _reach(network_wh)),

@@ -144,7 +144,9 @@ def _poses(decoder: PoseDecoder, frame: TensorFrame, found: Candidates, places: 
     """Rows in pixels of the source, whatever is wrong with them."""
     num_rows = len(places)
     keypoints = np.ones((num_rows, decoder.num_keypoints, 3), np.float32)
-    keypoints[..., : decoder.keypoint_dims] = found.keypoints(places).reshape(num_rows, decoder.num_keypoints, -1)
+    keypoints[..., : decoder.keypoint_dims] = found.keypoints(places).reshape(
+        num_rows, decoder.num_keypoints, decoder.keypoint_dims
+    )
     frame.letterbox.place_in_source(keypoints)
     boxes = frame.letterbox.boxes_to_source(found.boxes_xyxy[places])
     if decoder.clip:
