@@ -100,13 +100,13 @@ def test_the_people_are_those_of_the_decoder(
     name: str, seed: int, share: float, conf_thres: float, iou_thres: float, max_det: int, clip: bool
 ) -> None:
     generator = np.random.default_rng(seed)
-    people = draw_people(generator, 6, 3, 1, (640, 640))
+    people = draw_people(generator, 6, 3, 1, (256, 256))
     tensors = {}
-    for key, tensor in HEADS[name].encode(people, Asked((640, 640), 1, 3, generator, HEADS[name].num_rows)).items():
+    for key, tensor in HEADS[name].encode(people, Asked((256, 256), 1, 3, generator, HEADS[name].num_rows)).items():
         noise = generator.choice([np.nan, np.inf, 0.5, 300, -5, 0.9], tensor.shape)
         tensors[key] = np.where(generator.random(tensor.shape) < share, noise, tensor).astype(np.float32)
     decoder = decoder_for(name, conf_thres=conf_thres, iou_thres=iou_thres, max_det=max_det, clip=clip)
-    frame = frame_with(tensors, source_wh=(1280, 720))
+    frame = frame_with(tensors, source_wh=(1280, 720), network_wh=(256, 256))
     poses, told = decoder(frame), explain(decoder, frame)
     for field in ("boxes_xyxy", "scores", "keypoints", "class_ids"):
         np.testing.assert_array_equal(getattr(told.poses, field), getattr(poses, field), err_msg=field)
