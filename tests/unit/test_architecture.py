@@ -37,9 +37,11 @@ ALLOWED = {
     "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
+    "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
     | {
         "__version__",
+        "bench",
         "cli",
         "config",
         "decode",
