@@ -37,6 +37,7 @@ ALLOWED = {
     "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
+    "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
     | {
@@ -49,6 +50,7 @@ ALLOWED = {
         "pipeline",
         "plot",
         "portable",
+        "quantize",
         "registry",
         "scenes",
         "sinks",
