@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tensortap.config import Settings
 from tensortap.decode.heads import Head, recognise
-from tensortap.errors import ModelError, TensortapError, UsageError
+from tensortap.errors import ModelError, PluginError, TensortapError, UsageError
+from tensortap.loading import load_callable
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
@@ -19,11 +20,23 @@ from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
-from tensortap.registry import AUTO_ENGINES, DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.registry import (
+    AUTO_ENGINES,
+    DECODERS,
+    ENGINES,
+    SINKS,
+    SOURCES,
+    TRACKERS,
+    load,
+    load_plugin,
+    package_of,
+    plugins,
+)
 from tensortap.sinks.names import OutputName, parse_output
-from tensortap.skeletons import skeleton_for
+from tensortap.skeletons import Skeleton, skeleton_for
+from tensortap.taps import Tap
 from tensortap.timing import StageClock
-from tensortap.types import Poses, StreamInfo
+from tensortap.types import Poses, StreamInfo, TensorFrame
 from tensortap.zoo import resolve
 
 
@@ -34,6 +47,8 @@ class Parts:
     streams: Sequence[StreamInfo]
     runtime: Runtime
     decoder: Decoder
+    taps: Sequence[Tap]
+    """The taps that the settings name."""
     make_tracker: Mapping[int, Callable[[], Tracker]]
     """`source_id` -> a new tracker, for the streams that are tracked."""
     outputs: list[Output]
@@ -41,7 +56,7 @@ class Parts:
     """The people of a frame that nothing looked at."""
     model: ModelInfo
     head: Head | None
-    """What was recognised; `None` with a decoder of the user's own."""
+    """What was recognised; `None` with a decoder of the user's own, or none."""
     engine: Engine
     engine_reason: str
     """Why this engine, in a sentence for people."""
@@ -67,13 +82,17 @@ def assemble(
     model = read_model(find_model(settings.model))
     paths = _output_paths(names, inputs, model)
     tracker_class = _tracker_class(settings)
+    taps = [load_callable(text, "--tap") for text in settings.taps]
+    decoder = decoder or _own_decoder(settings)
     with ExitStack() as opened:
         sources = _open_sources(inputs, opened)
         streams = [source.stream for source in sources]
         engine, engine_reason = create_engine(settings, model)
         opened.callback(engine.close)
         head = None
-        if decoder is None:
+        if decoder is None and settings.decoder == "none":
+            decoder = _Nobody(_skeleton_of(model))
+        elif decoder is None:
             head, decoder = _create_decoder(settings, model, engine)
         outputs = [_open_output(name, path, source_id, opened) for name, path, source_id in paths]
         network_wh = (engine.requests[0].images.shape[2], engine.requests[0].images.shape[1])
@@ -86,11 +105,12 @@ def assemble(
             clock=clock,
         )
         opened.pop_all()
-    skeleton = getattr(decoder, "skeleton", None) or skeleton_for((model.kpt_shape or (17, 3))[0])
+    skeleton = getattr(decoder, "skeleton", None) or _skeleton_of(model)
     return Parts(
         streams=streams,
         runtime=runtime,
         decoder=decoder,
+        taps=taps,
         make_tracker={
             stream.source_id: tracker_class
             for stream in streams
@@ -120,7 +140,8 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
             f"--imgsz {settings.imgsz[0]}x{settings.imgsz[1]}: the input of {model.path.name} is fixed at {height}x{width}. "
             "Export the model with dynamic=True or with that size."
         )
-    if height % model.stride or width % model.stride:
+    # A size that the file fixes is right as it is.
+    if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
         raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
 
     def create(name: str) -> Engine:
@@ -166,11 +187,45 @@ def _open_source(source_id: int, found: Input, threads: int) -> Source:
     source: Source
     if found.kind == "images":
         source = source_class(source_id, found.name, found.paths)
-    elif found.kind == "scene":
-        source = source_class(source_id, found.name, found.location)
-    else:
+    elif found.kind == "video":
         source = source_class(source_id, found.name, found.location, threads=threads)
+    else:
+        source = source_class(source_id, found.name, found.location)
     return source
+
+
+class _Nobody:
+    """The decoder of `--decoder none`: finds nobody, whatever the tensors are."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self._nobody = Poses.empty(skeleton)
+
+    def __call__(self, frame: TensorFrame) -> Poses:
+        return self._nobody
+
+
+def _skeleton_of(model: ModelInfo) -> Skeleton:
+    return skeleton_for((model.kpt_shape or (17, 3))[0])
+
+
+def _own_decoder(settings: Settings) -> Decoder | None:
+    """The decoder that the settings name and that is not ours; `None` for ours."""
+    if ":" in settings.decoder:
+        return load_callable(settings.decoder, "--decoder")
+    if settings.decoder not in plugins("decoder"):
+        return None
+    decoder = load_plugin("decoder", settings.decoder)
+    if not isinstance(decoder, type):
+        return decoder  # type: ignore[no-any-return]
+    try:
+        return decoder()  # type: ignore[no-any-return]
+    except Exception as exc:  # of somebody else's code
+        point = plugins("decoder")[settings.decoder]
+        raise PluginError(
+            f"The decoder {settings.decoder!r} of the installed package {package_of(point)} cannot be made: "
+            f"{type(exc).__name__}: {exc}"
+        ) from exc
 
 
 def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:
@@ -187,7 +242,7 @@ def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tup
 
 
 def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
-    if settings.tracker is None:
+    if settings.tracker is None or (settings.decoder == "none" and settings.tracker == "auto"):
         return None
     tracker_class: Callable[[], Tracker] = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
     return tracker_class

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
-from tensortap.registry import DECODERS, ENGINES, TRACKERS
+from tensortap.registry import known_names
 
 
 def _as_list(value: Any) -> Any:
@@ -67,7 +67,11 @@ class Settings(BaseModel):
     """Cores the engine may use; `None` for all."""
 
     decoder: str = "auto"
-    """`auto` recognises the head; or a name of the registry."""
+    """`auto` recognises the head; `none` finds nobody, for any model; a name of the registry; or your own, `my.py:decode`."""
+    taps: Annotated[list[str], BeforeValidator(_as_list)] = []
+    """Functions that see every inferred frame's tensors: `my.py:look` or `package.module:look`."""
+    on_tap_error: Literal["stop", "warn", "drop"] = "stop"
+    """When a tap raises: end the run, go on, or do without the tap."""
     conf_thres: float = Field(default=0.25, ge=0, le=1)
     """People with a score above it are kept."""
     iou_thres: float = Field(default=0.45, ge=0, le=1)
@@ -85,17 +89,17 @@ class Settings(BaseModel):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, value: str) -> str:
-        return _known(value, {"auto", *ENGINES})
+        return _known(value, {"auto", *known_names("engine")})
 
     @field_validator("decoder")
     @classmethod
     def _known_decoder(cls, value: str) -> str:
-        return _known(value, {"auto", *DECODERS})
+        return value if ":" in value else _known(value, {"auto", "none", *known_names("decoder")})
 
     @field_validator("tracker")
     @classmethod
     def _known_tracker(cls, value: str | None) -> str | None:
-        return None if value in (None, "none") else _known(str(value), {"auto", *TRACKERS})
+        return None if value in (None, "none") else _known(str(value), {"auto", *known_names("tracker")})
 
     @field_validator("letterbox")
     @classmethod

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
+from tensortap.taps import Tap, Taps, described_failure, name_of
 from tensortap.timing import StageClock
 from tensortap.types import Poses, Result, StreamInfo, TensorFrame
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Decoder = Callable[[TensorFrame], Poses]
-Tap = Callable[[TensorFrame], object]
 
 
 class Tracker(Protocol):
@@ -91,6 +91,8 @@ class Summary:
     """Frames that the model saw."""
     people: int = 0
     """People found, over all frames."""
+    tap_errors: int = 0
+    """How often a tap failed."""
     streams: dict[int, int] = field(default_factory=dict)
     """`source_id` -> frames."""
     seconds: float = 0.0
@@ -112,7 +114,8 @@ class Pipeline:
         inputs: a path, URL, folder or glob, or several.
         model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
-        decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised.
+        decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised. `"none"` finds nobody,
+            for tensors of any model.
         find_model: from the name or path of a model to its file, e.g. `tensortap.zoo.resolve` with a progress bar.
         **settings: fields of `tensortap.config.Settings`, e.g. `conf_thres=0.4`, `engine="onnxruntime"`, `tracker=None`.
 
@@ -141,7 +144,7 @@ class Pipeline:
         finding = {"find_model": find_model} if find_model else {}
         self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock, **finding)
         self.summary = Summary()
-        self._taps: list[Tap] = []
+        self._taps = Taps(self.parts.taps, self.settings.on_tap_error)
         self._trackers: dict[int, Tracker] = {}
         self._started = self._closed = False
         # A pipeline that is dropped without having run releases what it opened.
@@ -159,7 +162,7 @@ class Pipeline:
 
     def tap(self, function: Tap) -> Tap:
         """Call a function with every inferred `TensorFrame`, before decoding. Usable as a decorator."""
-        self._taps.append(function)
+        self._taps.add(function)
         return function
 
     def tensors(self) -> Iterator[TensorFrame]:
@@ -179,7 +182,7 @@ class Pipeline:
 
         Raises:
             SourceError: a stream broke; raised when all others have ended.
-            EngineError, DecodeError: nothing more can come.
+            EngineError, DecodeError, TapError: nothing more can come.
         """
         self._start()
         started = time.perf_counter()
@@ -262,14 +265,9 @@ class Pipeline:
             self.clock.lap("track")
         else:
             if self._taps:
-                for tap in self._taps:
-                    tap(frame)
+                self._tap(frame)
                 self.clock.lap("taps")
-            poses = self.parts.decoder(frame)
-            if not isinstance(poses, Poses):
-                raise DecodeError(
-                    f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton)."
-                )
+            poses = self._decode(frame)
             self.clock.lap("decode")
             if tracker:
                 poses = tracker.update(poses, frame.info.pts_ns)
@@ -279,6 +277,24 @@ class Pipeline:
         self.summary.people += len(poses)
         self.summary.streams[source_id] = self.summary.streams.get(source_id, 0) + 1
         return Result(frame.frame, poses, frame.inferred)
+
+    def _tap(self, frame: TensorFrame) -> None:
+        try:
+            self._taps(frame)
+        finally:
+            self.summary.tap_errors = self._taps.errors.total()
+
+    def _decode(self, frame: TensorFrame) -> Poses:
+        decoder = self.parts.decoder
+        try:
+            poses = decoder(frame)
+        except TensortapError:
+            raise
+        except Exception as exc:  # of people's own code: which frame it was is half of the answer
+            raise DecodeError(f"The decoder {name_of(decoder)} failed on {described_failure(frame, exc)}") from exc
+        if not isinstance(poses, Poses):
+            raise DecodeError(f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton).")
+        return poses
 
     def _tracker(self, source_id: int) -> Tracker | None:
         make = self.parts.make_tracker.get(source_id)

@@ -79,9 +79,7 @@ def test_sizes_and_aspect_ratios(size: str) -> None:
     check(run(f"{EASY}&size={size}"))
 
 
-@pytest.mark.parametrize(
-    "policy", ["ultralytics", "nvinfer", "nvinfer-symmetric", "rtmo"]
-)
+@pytest.mark.parametrize("policy", ["ultralytics", "nvinfer", "nvinfer-symmetric", "rtmo"])
 def test_letterbox_policies(policy: str) -> None:
     check(run(f"{EASY}&size=900x600", letterbox=policy))
 

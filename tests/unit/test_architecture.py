@@ -23,6 +23,8 @@ ALLOWED = {
     "skeletons": set(),
     "geometry": set(),
     "types": {"geometry", "skeletons"},  # for annotations only
+    "loading": {"errors"},
+    "taps": {"errors", "types"},
     "registry": {"errors"},
     "timing": set(),
     "decode": CORE | {"decode"},
@@ -31,10 +33,12 @@ ALLOWED = {
     "scenes": CORE | {"scenes"},
     "portable": CORE | {"portable", "timing", "registry", "scenes"},
     "config": {"errors", "geometry", "registry"},
-    "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
+    "pipeline": CORE | {"timing", "taps", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
-    "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
-    "cli": CORE | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "zoo"},
+    "assemble": CORE
+    | {"config", "decode", "loading", "pipeline", "portable", "registry", "scenes", "sinks", "taps", "timing", "zoo"},
+    "cli": CORE
+    | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "taps", "zoo"},
     "__init__": CORE | {"_version", "pipeline"},
     "__main__": {"cli"},
     "_version": set(),

@@ -16,9 +16,21 @@ from rich.table import Table
 
 from tensortap import __version__
 from tensortap.cli.console import EXIT_FAILURE, DebugOption, JsonOption, print_json
+from tensortap.errors import PluginError
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
 from tensortap.portable.quiet_openvino import import_openvino
-from tensortap.registry import AUTO_ENGINES, ENGINES, TRACKERS, Entry, missing_modules
+from tensortap.registry import (
+    AUTO_ENGINES,
+    ENGINES,
+    PLUGIN_KINDS,
+    TRACKERS,
+    Entry,
+    hidden_plugins,
+    load_plugin,
+    missing_modules,
+    package_of,
+    plugins,
+)
 
 # Package -> what it is imported as. Engines are looked at on their own.
 _PACKAGES = {
@@ -52,6 +64,7 @@ def _report() -> dict[str, Any]:
     engines = {name: _engine(name, entry) for name, entry in ENGINES.items()}
     usable = [name for name in AUTO_ENGINES if engines[name]["available"]]
     broken = _broken_packages()
+    added = _plugins()
     opencv: dict[str, str | None] = {**builds} if builds else {"opencv-python-headless": None}
     return {
         "tensortap": __version__,
@@ -66,9 +79,30 @@ def _report() -> dict[str, Any]:
         "trackers": {
             name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
         },
-        "problems": [*broken, *_engine_problems(usable), *_opencv_problems(list(builds))],
+        "plugins": added,
+        "problems": [
+            *broken,
+            *_engine_problems(usable),
+            *_opencv_problems(list(builds)),
+            *(each["problem"] for each in added if each["problem"]),
+            *(sentence for kind in PLUGIN_KINDS for sentence in hidden_plugins(kind)),
+        ],
         "usable": bool(usable) and not broken,
     }
+
+
+def _plugins() -> list[dict[str, Any]]:
+    """What installed packages add, and what is wrong with it."""
+    added = []
+    for kind in PLUGIN_KINDS:
+        for name, point in plugins(kind).items():
+            problem = None
+            try:
+                load_plugin(kind, name)
+            except PluginError as exc:
+                problem = str(exc)
+            added.append({"kind": kind, "name": name, "package": package_of(point), "problem": problem})
+    return added
 
 
 def _broken_packages() -> list[str]:
@@ -166,6 +200,12 @@ def _print(report: dict[str, Any]) -> None:
         names = [name for name, tracker in report["trackers"].items() if tracker["install"] == install]
         trackers.add_row(", ".join(names), f"[dim]{escape(install)}[/]")
     console.print(trackers)
+    if report["plugins"]:
+        table = Table("plug-in", "", "package", box=None, padding=(0, 2), header_style="dim")
+        for each in report["plugins"]:
+            state = "[yellow]broken[/]" if each["problem"] else "[green]available[/]"
+            table.add_row(f"{each['kind']} {escape(each['name'])}", state, escape(each["package"]))
+        console.print(table)
     for problem in report["problems"]:
         console.print(f"[yellow]{escape(problem)}[/]")
     if not report["problems"]:

@@ -59,6 +59,13 @@ def run(
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     letterbox: Annotated[str, typer.Option(help=", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "ultralytics",
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
+    decoder: Annotated[
+        str, typer.Option(help="auto, none (tensors alone, any model), a decoder's name, or your own: my.py:decode.")
+    ] = "auto",
+    taps: Annotated[
+        list[str] | None, typer.Option("--tap", help="Your function of every TensorFrame, my.py:look; repeatable.")
+    ] = None,
+    on_tap_error: Annotated[str, typer.Option(help="When a tap raises: stop, warn, or drop the tap.")] = "stop",
     conf_thres: Annotated[float, typer.Option(help="Keep people with a score above it.")] = 0.25,
     iou_thres: Annotated[float, typer.Option(help="Of boxes that overlap by more, keep the best.")] = 0.45,
     max_det: Annotated[int, typer.Option(help="At most so many people a frame.")] = 300,
@@ -95,6 +102,9 @@ def run(
             imgsz=imgsz,
             letterbox=letterbox,
             threads=threads,
+            decoder=decoder,
+            taps=taps or [],
+            on_tap_error=on_tap_error,
             conf_thres=conf_thres,
             iou_thres=iou_thres,
             max_det=max_det,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tensortap.errors import SourceError
+from tensortap.registry import plugins
 from tensortap.text import printable
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
@@ -22,7 +23,8 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # two letters at least: C:// i
 class Input:
     """One stream to be: a video by path or URL, still images, or a drawn scene."""
 
-    kind: Literal["video", "images", "scene"]
+    kind: str
+    """Name of the source in the registry."""
     name: str
     """Short name for people and files, without credentials."""
     location: str
@@ -77,6 +79,9 @@ def _find(location: str) -> Input:
     if location.startswith("scene://"):
         name = urlsplit(location).netloc or "street"
         return Input("scene", printable(f"scene-{name}"), location)
+    scheme = location.partition("://")[0] if _URL.match(location) else ""
+    if scheme in plugins("source"):
+        return Input(scheme, printable(urlsplit(location).netloc or scheme), location)
     if is_url(location):
         parts = urlsplit(location)
         return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)
