@@ -13,13 +13,16 @@ from tensortap.config import Settings
 from tensortap.decode.heads import Head, recognise
 from tensortap.errors import ModelError, PluginError, TensortapError, UsageError
 from tensortap.loading import load_callable
-from tensortap.pipeline import Decoder, Output, Runtime, Sink, Tracker
+from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
+from tensortap.recording.reader import Recording
+from tensortap.recording.replay import ReplayRuntime
 from tensortap.registry import (
     AUTO_ENGINES,
     DECODERS,
@@ -79,36 +82,28 @@ def assemble(
     """
     names = [parse_output(text) for text in settings.outputs]
     inputs = find_inputs(settings.inputs)
-    model = read_model(find_model(settings.model))
-    paths = _output_paths(names, inputs, model)
+    is_replay = _is_replay(settings, inputs)
+    model_path = None if is_replay else _model_path(settings, find_model)
+    paths = _output_paths(names, inputs, model_path)
     tracker_class = _tracker_class(settings)
     taps = [load_callable(text, "--tap") for text in settings.taps]
     decoder = decoder or _own_decoder(settings)
     with ExitStack() as opened:
-        sources = _open_sources(inputs, opened)
-        streams = [source.stream for source in sources]
-        engine, engine_reason = create_engine(settings, model)
-        opened.callback(engine.close)
+        made = _replay(settings, inputs, clock) if model_path is None else _infer(settings, inputs, model_path, opened, clock)
+        streams, model, engine = made.streams, made.models[0], made.engine
         head = None
         if decoder is None and settings.decoder == "none":
             decoder = _Nobody(_skeleton_of(model))
         elif decoder is None:
             head, decoder = _create_decoder(settings, model, engine)
-        outputs = [_open_output(name, path, source_id, opened) for name, path, source_id in paths]
-        network_wh = (engine.requests[0].images.shape[2], engine.requests[0].images.shape[1])
-        runtime = PortableRuntime(
-            sources,
-            engine,
-            Preprocessor(network_wh, settings.letterbox),
-            interval=settings.interval,
-            max_frames=settings.max_frames,
-            clock=clock,
-        )
+            _same_head(head, made.models)
+        about = describe(streams, model, engine)
+        outputs = [_open_output(name, path, source_id, opened, settings, about) for name, path, source_id in paths]
         opened.pop_all()
     skeleton = getattr(decoder, "skeleton", None) or _skeleton_of(model)
     return Parts(
         streams=streams,
-        runtime=runtime,
+        runtime=made.runtime,
         decoder=decoder,
         taps=taps,
         make_tracker={
@@ -122,8 +117,99 @@ def assemble(
         model=model,
         head=head,
         engine=engine,
-        engine_reason=engine_reason,
+        engine_reason=made.reason,
     )
+
+
+@dataclass(eq=False)
+class _Made:
+    """What gives the tensors."""
+
+    streams: Sequence[StreamInfo]
+    runtime: Runtime
+    models: Sequence[ModelInfo]
+    """One, or one for each recording."""
+    engine: Engine
+    reason: str
+
+
+def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened: ExitStack, clock: StageClock | None) -> _Made:
+    """Sources and an engine."""
+    model = read_model(model_path)
+    sources = _open_sources(inputs, opened)
+    engine, reason = create_engine(settings, model)
+    opened.callback(engine.close)
+    network_wh = (engine.requests[0].images.shape[2], engine.requests[0].images.shape[1])
+    runtime = PortableRuntime(
+        sources,
+        engine,
+        Preprocessor(network_wh, settings.letterbox),
+        interval=settings.interval,
+        max_frames=settings.max_frames,
+        clock=clock,
+    )
+    return _Made([source.stream for source in sources], runtime, [model], engine, reason)
+
+
+def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | None) -> _Made:
+    """Recordings."""
+    recordings: list[Recording] = []
+    streams: list[StreamInfo] = []
+    for found in inputs:
+        recordings.append(Recording(Path(found.location), source_id=len(streams)))
+        streams += recordings[-1].streams
+    told = [recorded(recording) for recording in recordings]
+    runtime = ReplayRuntime(
+        recordings, interval=settings.interval, max_frames=settings.max_frames, realtime=settings.realtime, clock=clock
+    )
+    names = ", ".join(found.name for found in inputs)
+    return _Made(streams, runtime, [model for model, _ in told], told[0][1], f"replayed from {names}")
+
+
+def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
+    """Whether the inputs are recordings.
+
+    Raises:
+        UsageError: some are and some are not, or something is asked for that was settled when they were recorded.
+    """
+    recordings = [found for found in inputs if found.kind == "recording"]
+    if not recordings:
+        if settings.realtime:
+            raise UsageError("--realtime is for recordings: files run at full speed, cameras at their own.")
+        return False
+    if len(recordings) < len(inputs):
+        other = next(found for found in inputs if found.kind != "recording")
+        raise UsageError(
+            f"-i {recordings[0].location} is a recording and {other.location} is none. It is replayed without a model, "
+            "the other needs one: run them one after the other."
+        )
+    for name in ("model", "engine", "precision", "batch_size", "imgsz", "letterbox", "threads"):
+        if getattr(settings, name) != Settings.model_fields[name].default:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(settings, name)}: {recordings[0].location} is a recording; what its "
+                "tensors were made with was settled when it was made. Leave it out."
+            )
+    return True
+
+
+def _model_path(settings: Settings, find_model: Callable[[str], Path]) -> Path:
+    if settings.model is None:
+        raise UsageError(
+            "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
+        )
+    return find_model(settings.model)
+
+
+def _same_head(head: Head, models: Sequence[ModelInfo]) -> None:
+    """Recordings that are replayed together must be read by the same decoder."""
+    for model in models[1:]:
+        outputs = {tensor.name: tensor.shape[1:] for tensor in model.outputs}
+        other = recognise(outputs, model.metadata)
+        if (other.decoder, other.arguments) != (head.decoder, head.arguments):
+            raise ModelError(
+                f"The recordings have different heads: {models[0].path} has {head.decoder}, {head.reason}; {model.path} has "
+                f"{other.decoder}, {other.reason}. Replay them one by one."
+            )
 
 
 def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
@@ -249,7 +335,7 @@ def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
 
 
 def _output_paths(
-    names: Sequence[OutputName], inputs: Sequence[Input], model: ModelInfo
+    names: Sequence[OutputName], inputs: Sequence[Input], model_path: Path | None
 ) -> list[tuple[OutputName, Path, int | None]]:
     """Every file to be written, and the one stream that goes there, if it is only one.
 
@@ -266,7 +352,7 @@ def _output_paths(
     for location in (path for found in inputs for path in (found.paths or (found.location,))):
         if not is_url(str(location)):
             taken[_identity(Path(location))] = "it is an input; it would be overwritten"
-    for part in (model.path, model.path.with_suffix(".bin")):
+    for part in (model_path, model_path.with_suffix(".bin")) if model_path else ():
         taken[_identity(part)] = "it is the model; it would be overwritten"
     for name, path, _ in paths:
         if name.sink == "null":
@@ -287,7 +373,12 @@ def _identity(path: Path) -> object:
     return found.st_dev, found.st_ino
 
 
-def _open_output(name: OutputName, path: Path, source_id: int | None, opened: ExitStack) -> Output:
-    sink: Sink = load("sink", SINKS, name.sink)(path)
+def _open_output(
+    name: OutputName, path: Path, source_id: int | None, opened: ExitStack, settings: Settings, about: Mapping[str, object]
+) -> Output:
+    sink_class = load("sink", SINKS, name.sink)
+    sink: Sink | TensorSink = (
+        sink_class(path, about, images=settings.record_frames) if name.sink == "recording" else sink_class(path)
+    )
     opened.callback(sink.close)
     return Output(str(path), sink, source_id)

@@ -47,9 +47,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     inputs: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
-    """Videos, URLs, images, folders and globs."""
-    model: Annotated[str, BeforeValidator(_as_model)]
-    """ONNX file, OpenVINO .xml, a folder that holds one, or a name of the zoo."""
+    """Videos, URLs, images, folders, globs and recordings."""
+    model: Annotated[str | None, BeforeValidator(_as_model)] = None
+    """ONNX file, OpenVINO .xml, a folder that holds one, or a name of the zoo; `None` for recordings only."""
     outputs: Annotated[list[str], BeforeValidator(_as_list)] = []
     """Where results go, named by suffix or scheme."""
 
@@ -83,6 +83,10 @@ class Settings(BaseModel):
     """`auto` is `pose` on videos and none on still images; `None` never tracks; or a name of the registry."""
     interval: int = Field(default=0, ge=0)
     """Frames that pass without inference after each inferred one, as nvinfer's `interval`."""
+    realtime: bool = False
+    """Replay recordings at the speed at which they were recorded."""
+    record_frames: bool = False
+    """Store the pictures too where a recording is among the outputs."""
     max_frames: int | None = Field(default=None, ge=1)
     """Stop each stream after so many frames."""
 

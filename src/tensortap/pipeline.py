@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
 from tensortap.taps import Tap, Taps, described_failure, name_of
@@ -48,6 +48,19 @@ class Sink(Protocol):
         ...
 
 
+@runtime_checkable
+class TensorSink(Protocol):
+    """Takes what the engine gave, before anyone has interpreted it: a recording. Both methods raise SinkError."""
+
+    def write_tensors(self, frame: TensorFrame) -> None:
+        """Take one frame, inferred or not. Copies what it keeps."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued and release the output. Closing twice is fine."""
+        ...
+
+
 class Runtime(Protocol):
     """Makes tensors of frames: the portable runtime, or DeepStream."""
 
@@ -72,7 +85,7 @@ class Output:
 
     name: str
     """Path or URL, for messages."""
-    sink: Sink
+    sink: Sink | TensorSink
     source_id: int | None = None
     """The one stream that goes there; `None` for all."""
     error: SinkError | None = None
@@ -111,8 +124,9 @@ class Pipeline:
     Iterate it for `Result`s, take `tensors()` for the model's raw output, or `run()` it for its outputs alone. It runs once.
 
     Args:
-        inputs: a path, URL, folder or glob, or several.
-        model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`.
+        inputs: a path, URL, folder, glob or recording, or several.
+        model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`;
+            `None` where the inputs are recordings.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
         decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised. `"none"` finds nobody,
             for tensors of any model.
@@ -126,7 +140,7 @@ class Pipeline:
     def __init__(
         self,
         inputs: str | Path | Sequence[str | Path],
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         outputs: str | Path | Sequence[str | Path] = (),
         decoder: Decoder | str = "auto",
@@ -188,6 +202,7 @@ class Pipeline:
         started = time.perf_counter()
         try:
             for frame in self.parts.runtime:
+                self._write(frame)  # first: what a tap or a decoder stumbles over is in the recording
                 result = self._result(frame)
                 self._write(result)
                 yield result
@@ -304,14 +319,23 @@ class Pipeline:
             self._trackers[source_id] = make()
         return self._trackers[source_id]
 
-    def _write(self, result: Result) -> None:
+    def _write(self, item: TensorFrame | Result) -> None:
+        """Give it to the outputs that take such: tensors or results."""
         for output in self.parts.outputs:
-            if output.error is None and output.source_id in (None, result.info.source_id):
-                try:
-                    output.sink.write(result)
-                    output.num_frames += 1
-                except SinkError as exc:
-                    self._drop(output, exc)
+            if output.error is not None or output.source_id not in (None, item.info.source_id):
+                continue
+            try:
+                if isinstance(item, TensorFrame):
+                    if not isinstance(output.sink, TensorSink):
+                        continue
+                    output.sink.write_tensors(item)
+                elif isinstance(output.sink, TensorSink):
+                    continue
+                else:
+                    output.sink.write(item)
+                output.num_frames += 1
+            except SinkError as exc:
+                self._drop(output, exc)
         self.clock.lap("sinks")
 
     def _drop(self, output: Output, error: SinkError) -> None:

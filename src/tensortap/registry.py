@@ -42,6 +42,7 @@ SINKS = {
     "coco": Entry("tensortap.sinks.coco:CocoSink"),
     "jsonl": Entry("tensortap.sinks.jsonl:JsonlSink"),
     "null": Entry("tensortap.sinks.null:NullSink"),
+    "recording": Entry("tensortap.recording.writer:RecordingSink"),
     "video": Entry("tensortap.sinks.video:VideoSink"),
 }
 SOURCES = {

@@ -31,12 +31,26 @@ ALLOWED = {
     "track": CORE | {"track"},
     "sinks": CORE | {"sinks", "registry"},
     "scenes": CORE | {"scenes"},
-    "portable": CORE | {"portable", "timing", "registry", "scenes"},
+    "recording": CORE | {"_version", "recording", "sinks", "timing"},
+    "portable": CORE | {"portable", "recording", "registry", "scenes", "timing"},
     "config": {"errors", "geometry", "registry"},
     "pipeline": CORE | {"timing", "taps", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE
-    | {"config", "decode", "loading", "pipeline", "portable", "registry", "scenes", "sinks", "taps", "timing", "zoo"},
+    | {
+        "config",
+        "decode",
+        "loading",
+        "pipeline",
+        "portable",
+        "recording",
+        "registry",
+        "scenes",
+        "sinks",
+        "taps",
+        "timing",
+        "zoo",
+    },
     "cli": CORE
     | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "taps", "zoo"},
     "__init__": CORE | {"_version", "pipeline"},

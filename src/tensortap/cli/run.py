@@ -47,11 +47,14 @@ def run(
         typer.Option("--model", "-m", help="ONNX file, OpenVINO .xml or its folder, or a name: see tensortap models."),
     ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="Videos, URLs, images, folders, globs; several at once.")
+        list[str] | None,
+        typer.Option("--input", "-i", help="Videos, URLs, images, folders, globs, recordings; several at once."),
     ] = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", help="out.mp4, out.jsonl, results.coco.json, null, - (JSONL); several at once."),
+        typer.Option(
+            "--output", "-o", help="out.mp4, out.jsonl, results.coco.json, out.tap, null, - (JSONL); several at once."
+        ),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
@@ -72,6 +75,10 @@ def run(
     tracker: Annotated[str, typer.Option(help="auto, none or the name of a tracker; auto tracks videos.")] = "auto",
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not track.")] = False,
     interval: Annotated[int, typer.Option(help="Let so many frames pass after each inferred one.")] = 0,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Replay recordings at the speed of their making.")] = False,
+    record_frames: Annotated[
+        bool, typer.Option("--record-frames", help="Store the pictures too where -o names a recording (.tap).")
+    ] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop each input after so many frames.")] = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
@@ -81,10 +88,6 @@ def run(
     if not inputs:
         raise UsageError(
             "Say what to look at: -i VIDEO, URL, image, folder or glob. Example: tensortap run -i a.mp4 -m yolov8n-pose.onnx"
-        )
-    if not model:
-        raise UsageError(
-            "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
         )
     if no_track and tracker not in ("auto", "none"):
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
@@ -110,6 +113,8 @@ def run(
             max_det=max_det,
             tracker=None if no_track else tracker,
             interval=interval,
+            realtime=realtime,
+            record_frames=record_frames,
             max_frames=max_frames,
         ),
         quiet=quiet,

@@ -18,6 +18,7 @@ _SUFFIXES = {
     ".mov": "video",
     ".mp4": "video",
     ".ndjson": "jsonl",
+    ".tap": "recording",
 }
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)")  # two letters at least: C: is a drive
 
