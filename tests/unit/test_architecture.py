@@ -27,6 +27,7 @@ ALLOWED = {
     "taps": {"errors", "types"},
     "registry": {"errors"},
     "timing": set(),
+    "statistics": set(),
     "decode": CORE | {"decode"},
     "track": CORE | {"track"},
     "sinks": CORE | {"sinks", "registry"},
@@ -34,6 +35,7 @@ ALLOWED = {
     "recording": CORE | {"_version", "recording", "sinks", "timing"},
     "portable": CORE | {"portable", "recording", "registry", "scenes", "timing"},
     "config": {"errors", "geometry", "registry"},
+    "evaluation": CORE,
     "pipeline": CORE | {"timing", "taps", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE
@@ -52,7 +54,21 @@ ALLOWED = {
         "zoo",
     },
     "cli": CORE
-    | {"__version__", "cli", "config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "taps", "zoo"},
+    | {
+        "__version__",
+        "cli",
+        "config",
+        "decode",
+        "evaluation",
+        "pipeline",
+        "portable",
+        "registry",
+        "scenes",
+        "sinks",
+        "statistics",
+        "taps",
+        "zoo",
+    },
     "__init__": CORE | {"_version", "pipeline"},
     "__main__": {"cli"},
     "_version": set(),

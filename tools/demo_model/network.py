@@ -89,6 +89,9 @@ class PoseNet(nn.Module):
         self.down_32 = Conv(96, 96, 3, 2)
         self.join_32 = Block(96 + 144, 144, 1)
         self.heads = nn.ModuleList((Head(48), Head(96), Head(144)))
+        # For training only: which keypoint is where, whoever it belongs to, teaches the network to tell parts of the body.
+        self.parts = nn.Conv2d(48, NUM_KEYPOINTS, 1)
+        nn.init.constant_(self.parts.bias, -4.0)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         at_8 = self.to_8(self.to_4(x))
@@ -98,7 +101,8 @@ class PoseNet(nn.Module):
         out_8 = self.up_8(torch.cat((nn.functional.interpolate(up_16, scale_factor=2.0), at_8), 1))
         out_16 = self.join_16(torch.cat((self.down_16(out_8), up_16), 1))
         out_32 = self.join_32(torch.cat((self.down_32(out_16), at_32), 1))
-        return [head(part) for head, part in zip(self.heads, (out_8, out_16, out_32), strict=True)]
+        maps = [head(part) for head, part in zip(self.heads, (out_8, out_16, out_32), strict=True)]
+        return [*maps, self.parts(out_8)] if self.training else maps
 
 
 def decode(maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

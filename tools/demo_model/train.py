@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from data import SceneBatches
-from network import NUM_KEYPOINTS, PoseNet, decode
+from network import NUM_KEYPOINTS, STRIDES, PoseNet, decode
 from torch import Tensor, distributed, nn
 from torch import multiprocessing as mp
 from torch.utils.data import DataLoader
@@ -57,7 +57,7 @@ def train(rank: int, options: argparse.Namespace, rendezvous: Path | None) -> No
     torch.backends.cudnn.benchmark = True
     net = PoseNet().to(device, memory_format=torch.channels_last)
     if options.start:
-        net.load_state_dict(torch.load(options.start, map_location=device, weights_only=True))
+        net.load_state_dict(torch.load(options.start, map_location=device, weights_only=True), strict=False)
     average = copy.deepcopy(net).eval()
     weights = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
@@ -71,7 +71,7 @@ def train(rank: int, options: argparse.Namespace, rendezvous: Path | None) -> No
             pin_memory=device.type == "cuda",
         )
     )
-    started, step, share, running = time.monotonic(), 0, 0.0, torch.zeros(4, device=device)
+    started, step, share, running = time.monotonic(), 0, 0.0, torch.zeros(5, device=device)
     while share < 1.0:
         # The rate follows the clock: whatever the machine, the last minutes are the calmest.
         rate = options.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
@@ -81,7 +81,7 @@ def train(rank: int, options: argparse.Namespace, rendezvous: Path | None) -> No
         pictures = images.to(memory_format=torch.channels_last).float() / 255
         with torch.autocast(device.type, torch.bfloat16):
             maps = net(pictures)
-        losses = loss_of(maps, *truth)
+        losses = torch.cat((loss_of(maps[:-1], *truth), part_loss(maps[-1], *truth[1:])[None]))
         optimiser.zero_grad(set_to_none=True)
         losses.sum().backward()
         share = (time.monotonic() - started) / 60 / options.minutes
@@ -94,11 +94,11 @@ def train(rank: int, options: argparse.Namespace, rendezvous: Path | None) -> No
         step += 1
         if rank == 0 and step % 100 == 0:
             seen = step * options.batch * options.processes
-            box, score, place, sure = (running / 100).tolist()
+            box, score, place, sure, parts = (running / 100).tolist()
             running.zero_()
             line = (
                 f"step {step}  {seen / (time.monotonic() - started):.0f} images/s  {share * options.minutes:.1f} min  "
-                f"box {box:.3f}  score {score:.3f}  keypoints {place:.3f}  visible {sure:.3f}"
+                f"box {box:.3f}  score {score:.3f}  keypoints {place:.3f}  visible {sure:.3f}  parts {parts:.3f}"
             )
             print(line, flush=True)
             with (options.out / "log.txt").open("a") as log:
@@ -165,6 +165,22 @@ def loss_of(maps: list[Tensor], boxes: Tensor, keypoints: Tensor, areas: Tensor,
     seen = nn.functional.binary_cross_entropy_with_logits(sure[chosen], labelled, reduction="none").mean(-1)
     sure_loss = (seen * weight).sum() / total
     return torch.stack((7.5 * box_loss, score_loss, 15.0 * place_loss, sure_loss))
+
+
+def part_loss(logits: Tensor, keypoints: Tensor, areas: Tensor, valid: Tensor) -> Tensor:
+    """Of heat maps of all visible keypoints at stride 8, whoever they belong to, against Gaussians of the person's size."""
+    stride = STRIDES[0]
+    height, width = logits.shape[2:]
+    x = (torch.arange(width, device=logits.device) + 0.5) * stride
+    y = (torch.arange(height, device=logits.device) + 0.5) * stride
+    spread = (0.07 * areas.sqrt()).clamp(min=0.7 * stride, max=2.5 * stride)[:, :, None, None]
+    across = torch.exp(-((keypoints[..., 0, None] - x) ** 2) / (2 * spread**2))
+    down = torch.exp(-((keypoints[..., 1, None] - y) ** 2) / (2 * spread**2))
+    seen = (keypoints[..., 2] > 1.5) & valid[:, :, None]
+    across = across * seen[..., None]
+    target = (down[..., :, None] * across[..., None, :]).amax(dim=1)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none") * (1 + 4 * target)
+    return 0.1 * loss.sum() / seen.sum().clamp(min=1)
 
 
 def _assign(found: Tensor, scores: Tensor, boxes: Tensor, valid: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:

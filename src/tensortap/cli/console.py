@@ -9,9 +9,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 console = Console(stderr=True, highlight=False)
 """For people; the standard output is for data."""
+
+
+def print_table(table: Table, to: Console = console, min_width: int = 130) -> None:
+    """A table with columns that must not be cut: on a narrow terminal its lines wrap instead."""
+    before, to.width = to.width, max(to.width, min_width)
+    try:
+        to.print(table)
+    finally:
+        to.width = before
+
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2

@@ -49,7 +49,7 @@ def run_pipeline(
         typer.Exit: it was stopped or something failed, with the exit code; what there is to say has been said.
     """
     started = time.perf_counter()
-    with _stop_on_signals():
+    with stop_on_signals():
         pipeline = make()
         with pipeline:
             error = _run(pipeline, quiet, on_result)
@@ -175,7 +175,7 @@ def _print_summary(outcome: dict[str, Any]) -> None:
             console.print(f"[yellow]nothing written:[/] {path}")
 
 
-class _stop_on_signals:  # noqa: N801  # reads as a function
+class stop_on_signals:  # noqa: N801  # reads as a function
     """SIGINT and SIGTERM stop the run, and its outputs are completed. Again, they say so; a third time, the process ends."""
 
     def __init__(self) -> None:
