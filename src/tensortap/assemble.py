@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from tensortap.config import Settings
-from tensortap.decode.heads import Head, recognise
+from tensortap.decode.heads import recognise
+from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import ModelError, PluginError, TensortapError, UsageError
 from tensortap.loading import load_callable
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
@@ -22,7 +24,7 @@ from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
 from tensortap.recording.reader import Recording
-from tensortap.recording.replay import ReplayRuntime
+from tensortap.recording.replay import RecordedEngine, ReplayRuntime
 from tensortap.registry import (
     AUTO_ENGINES,
     DECODERS,
@@ -60,6 +62,8 @@ class Parts:
     model: ModelInfo
     head: Head | None
     """What was recognised; `None` with a decoder of the user's own, or none."""
+    feeding: Feeding
+    """How the network gets its pictures."""
     engine: Engine
     engine_reason: str
     """Why this engine, in a sentence for people."""
@@ -90,14 +94,13 @@ def assemble(
     decoder = decoder or _own_decoder(settings)
     with ExitStack() as opened:
         made = _replay(settings, inputs, clock) if model_path is None else _infer(settings, inputs, model_path, opened, clock)
-        streams, model, engine = made.streams, made.models[0], made.engine
+        streams, (model, engine) = made.streams, made.models[0]
         head = None
         if decoder is None and settings.decoder == "none":
             decoder = _Nobody(_skeleton_of(model))
         elif decoder is None:
-            head, decoder = _create_decoder(settings, model, engine)
-            _same_head(head, made.models)
-        about = describe(streams, model, engine)
+            head, decoder = _create_decoder(settings, made.models)
+        about = {**describe(streams, model, engine), "feeding": asdict(made.feeding)}
         outputs = [_open_output(name, path, source_id, opened, settings, about) for name, path, source_id in paths]
         opened.pop_all()
     skeleton = getattr(decoder, "skeleton", None) or _skeleton_of(model)
@@ -116,6 +119,7 @@ def assemble(
         nobody=Poses.empty(skeleton),
         model=model,
         head=head,
+        feeding=made.feeding,
         engine=engine,
         engine_reason=made.reason,
     )
@@ -127,9 +131,9 @@ class _Made:
 
     streams: Sequence[StreamInfo]
     runtime: Runtime
-    models: Sequence[ModelInfo]
+    models: Sequence[tuple[ModelInfo, Engine]]
     """One, or one for each recording."""
-    engine: Engine
+    feeding: Feeding
     reason: str
 
 
@@ -137,18 +141,18 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
     """Sources and an engine."""
     model = read_model(model_path)
     sources = _open_sources(inputs, opened)
+    feeding = _feeding(settings, model)
     engine, reason = create_engine(settings, model)
     opened.callback(engine.close)
-    network_wh = (engine.requests[0].images.shape[2], engine.requests[0].images.shape[1])
     runtime = PortableRuntime(
         sources,
         engine,
-        Preprocessor(network_wh, settings.letterbox),
+        Preprocessor(_network_wh(engine), feeding.letterbox, feeding.color),
         interval=settings.interval,
         max_frames=settings.max_frames,
         clock=clock,
     )
-    return _Made([source.stream for source in sources], runtime, [model], engine, reason)
+    return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
 
 
 def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | None) -> _Made:
@@ -158,12 +162,23 @@ def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | Non
     for found in inputs:
         recordings.append(Recording(Path(found.location), source_id=len(streams)))
         streams += recordings[-1].streams
-    told = [recorded(recording) for recording in recordings]
     runtime = ReplayRuntime(
         recordings, interval=settings.interval, max_frames=settings.max_frames, realtime=settings.realtime, clock=clock
     )
     names = ", ".join(found.name for found in inputs)
-    return _Made(streams, runtime, [model for model, _ in told], told[0][1], f"replayed from {names}")
+    models = [recorded(recording) for recording in recordings]
+    return _Made(streams, runtime, models, _recorded_feeding(recordings[0]), f"replayed from {names}")
+
+
+def _recorded_feeding(recording: Recording) -> Feeding:
+    """How the network was fed, as far as the recording tells; nothing is fed again."""
+    told = recording.header.get("feeding") or {}
+    try:
+        red, green, blue = map(float, told["mean"])
+        color: Literal["rgb", "bgr"] = "bgr" if told["color"] == "bgr" else "rgb"
+        return Feeding(str(told["letterbox"]), color, float(told["scale"]), (red, green, blue))
+    except (KeyError, TypeError, ValueError):
+        return Feeding()
 
 
 def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
@@ -200,18 +215,6 @@ def _model_path(settings: Settings, find_model: Callable[[str], Path]) -> Path:
     return find_model(settings.model)
 
 
-def _same_head(head: Head, models: Sequence[ModelInfo]) -> None:
-    """Recordings that are replayed together must be read by the same decoder."""
-    for model in models[1:]:
-        outputs = {tensor.name: tensor.shape[1:] for tensor in model.outputs}
-        other = recognise(outputs, model.metadata)
-        if (other.decoder, other.arguments) != (head.decoder, head.arguments):
-            raise ModelError(
-                f"The recordings have different heads: {models[0].path} has {head.decoder}, {head.reason}; {model.path} has "
-                f"{other.decoder}, {other.reason}. Replay them one by one."
-            )
-
-
 def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     """The engine that the settings ask for, with the model loaded, and why it is this one.
 
@@ -219,6 +222,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
     """
     wanted = image_input(model)
+    feeding = _feeding(settings, model)
     asked_hw = settings.imgsz or model.imgsz or (640, 640)
     height, width = wanted.height or asked_hw[0], wanted.width or asked_hw[1]
     if settings.imgsz and settings.imgsz != (height, width):
@@ -234,7 +238,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
         engine_class = load("engine", ENGINES, name)
         engine: Engine = engine_class(
             model,
-            InputFormat(color="rgb"),
+            InputFormat(feeding.color, feeding.scale, feeding.mean),
             network_wh=(width, height),
             batch_size=settings.batch_size or wanted.batch or 1,
             precision=settings.precision,
@@ -245,6 +249,28 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     if settings.engine != "auto":
         return create(settings.engine), "asked for by name"
     return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
+
+
+def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
+    """How the network wants its pictures: as the authors of its head have it, unless the settings say otherwise."""
+    wanted = image_input(model)
+    network_wh = (wanted.width, wanted.height) if wanted.width and wanted.height else None
+    try:
+        feeding = recognise(
+            {tensor.name: tensor.shape[1:] for tensor in model.outputs},
+            model.metadata,
+            network_wh=network_wh,
+            decoder=settings.decoder if settings.decoder in DECODERS else None,
+            kpt_shape=settings.kpt_shape,
+        ).feeding
+    except ModelError:
+        feeding = Feeding()  # whoever reads the tensors of a head that is unknown here
+    return replace(
+        feeding,
+        letterbox=feeding.letterbox if settings.letterbox == "auto" else settings.letterbox,
+        # A model that takes bytes works the rest out itself, and is fed what pictures are everywhere.
+        color="rgb" if wanted.dtype == "uint8" else feeding.color,
+    )
 
 
 def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
@@ -314,17 +340,42 @@ def _own_decoder(settings: Settings) -> Decoder | None:
         ) from exc
 
 
-def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:
-    try:
-        head = recognise(engine.outputs, model.metadata)
-    except ModelError as exc:
-        raise ModelError(f"{model.path}: {exc}") from None
-    if settings.decoder not in ("auto", head.decoder):
-        raise ModelError(f"--decoder {settings.decoder}: {model.path.name} has the head of {head.decoder}: {head.reason}.")
+def _network_wh(engine: Engine) -> tuple[int, int]:
+    _, height, width, _ = engine.requests[0].images.shape
+    return width, height
+
+
+def _create_decoder(settings: Settings, models: Sequence[tuple[ModelInfo, Engine]]) -> tuple[Head, Decoder]:
+    """The decoder of one model, or of recordings that are replayed together."""
+    (first, _), *others = models
+    head, *heads = [_recognised(settings, model, engine) for model, engine in models]
+    for (model, _), other in zip(others, heads, strict=True):
+        if (other.decoder, other.arguments) != (head.decoder, head.arguments):
+            raise ModelError(
+                f"The recordings have different heads: {first.path} has {head.decoder}, {head.reason}; {model.path} has "
+                f"{other.decoder}, {other.reason}. Replay them one by one."
+            )
     decoder: Decoder = load("decoder", DECODERS, head.decoder)(
-        **head.arguments, conf_thres=settings.conf_thres, iou_thres=settings.iou_thres, max_det=settings.max_det
+        **head.arguments,
+        conf_thres=settings.conf_thres,
+        iou_thres=settings.iou_thres,
+        max_det=settings.max_det,
+        clip=settings.clip,
     )
     return head, decoder
+
+
+def _recognised(settings: Settings, model: ModelInfo, engine: Engine) -> Head:
+    try:
+        return recognise(
+            engine.outputs,
+            model.metadata,
+            network_wh=engine.network_wh if isinstance(engine, RecordedEngine) else _network_wh(engine),
+            decoder=None if settings.decoder == "auto" else settings.decoder,
+            kpt_shape=settings.kpt_shape,
+        )
+    except ModelError as exc:
+        raise ModelError(f"{model.path}: {exc}") from None
 
 
 def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:

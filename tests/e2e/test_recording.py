@@ -272,9 +272,9 @@ def test_damage_is_said_and_the_rest_is_read(place: Path) -> None:
     for data in (whole[: len(whole) // 2], whole[:500] + b"\0" * 100 + whole[600:], b"", b"no zip" * 100):
         chunk.write_bytes(data)
         pipeline = Pipeline(place / "rec.tap", decoder="none")
-        seen = []
+        seen: list[int] = []
         with pytest.raises(SourceError, match=r"rec.tap is damaged: 4 frames could not be read"):
-            pipeline.run(lambda result: seen.append(result.info.index))
+            seen.extend(result.info.index for result in pipeline)
         assert seen == [0, 1, 2, 3, *range(8, 20)]
         assert pipeline.parts.runtime.damaged == {0: 4}
     with pytest.raises(UsageError):

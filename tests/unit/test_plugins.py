@@ -104,7 +104,7 @@ def test_a_broken_one_is_named(tmp_path: Path) -> None:
         PluginError, match=r"'broken' \(plugged_in:Gone\) of the installed package plugged-in 1.2 cannot be loaded"
     ):
         Pipeline(write_scene(tmp_path / "a.mp4"), pose_model(tmp_path / "pose.onnx"), decoder="broken")
-    with pytest.raises(UsageError, match="auto, broken, my-decoder, my-function, none, yolo-pose"):
+    with pytest.raises(UsageError, match=r"auto, broken, .*my-decoder, my-function, none, .*yolo-pose"):
         Pipeline("a.mp4", "b.onnx", decoder="unheard-of")
 
 

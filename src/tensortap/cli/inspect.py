@@ -64,7 +64,7 @@ def _look(info: ModelInfo, picture: str, *, recognised: bool, quiet: bool, **set
                 console = Console(highlight=False)
                 console.print(
                     f"\n[bold]{escape(frame.info.source)}[/] {frame.info.size_wh[0]}x{frame.info.size_wh[1]}, "
-                    f"{pipeline.settings.letterbox} letterbox: {box.resized_wh[0]}x{box.resized_wh[1]} at {box.offset_xy} "
+                    f"{pipeline.parts.feeding.letterbox} letterbox: {box.resized_wh[0]}x{box.resized_wh[1]} at {box.offset_xy} "
                     f"of {box.network_wh[0]}x{box.network_wh[1]}, {engine.name} ({engine.precision})"
                 )
                 _print_tensors(console, found)

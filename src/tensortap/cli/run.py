@@ -60,11 +60,14 @@ def run(
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
-    letterbox: Annotated[str, typer.Option(help=", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "ultralytics",
+    letterbox: Annotated[str, typer.Option(help="auto, " + ", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
     decoder: Annotated[
         str, typer.Option(help="auto, none (tensors alone, any model), a decoder's name, or your own: my.py:decode.")
     ] = "auto",
+    kpt_shape: Annotated[
+        str | None, typer.Option(help="Keypoints and values of each, 17x3, where the model does not say.")
+    ] = None,
     taps: Annotated[
         list[str] | None, typer.Option("--tap", help="Your function of every TensorFrame, my.py:look; repeatable.")
     ] = None,
@@ -72,6 +75,7 @@ def run(
     conf_thres: Annotated[float, typer.Option(help="Keep people with a score above it.")] = 0.25,
     iou_thres: Annotated[float, typer.Option(help="Of boxes that overlap by more, keep the best.")] = 0.45,
     max_det: Annotated[int, typer.Option(help="At most so many people a frame.")] = 300,
+    clip: Annotated[bool, typer.Option("--clip", help="Move what lies outside the frame to its edge.")] = False,
     tracker: Annotated[str, typer.Option(help="auto, none or the name of a tracker; auto tracks videos.")] = "auto",
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not track.")] = False,
     interval: Annotated[int, typer.Option(help="Let so many frames pass after each inferred one.")] = 0,
@@ -106,11 +110,13 @@ def run(
             letterbox=letterbox,
             threads=threads,
             decoder=decoder,
+            kpt_shape=kpt_shape,
             taps=taps or [],
             on_tap_error=on_tap_error,
             conf_thres=conf_thres,
             iou_thres=iou_thres,
             max_det=max_det,
+            clip=clip,
             tracker=None if no_track else tracker,
             interval=interval,
             realtime=realtime,

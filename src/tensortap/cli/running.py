@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -102,6 +102,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
     if error is not None and error not in errors:
         errors.append(error)
     seconds = summary.seconds
+    rejected: Mapping[int, Mapping[str, int]] = getattr(parts.decoder, "rejected", {})
     start_up_seconds = max(0.0, time.perf_counter() - started - seconds)
     return {
         "model": str(parts.model.path),
@@ -126,6 +127,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
                 "name": stream.name,
                 "frames": summary.streams.get(stream.source_id, 0),
                 "damaged": parts.runtime.damaged.get(stream.source_id, 0),
+                "rejected": dict(rejected.get(stream.source_id, {})),
             }
             for stream in parts.streams
         ],
@@ -158,6 +160,9 @@ def _print_summary(outcome: dict[str, Any]) -> None:
     for stream in outcome["streams"]:
         if stream["damaged"]:
             console.print(f"[yellow]{escape(stream['name'])}: {stream['damaged']} damaged packets or files left out[/]")
+        if stream["rejected"]:
+            counts = ", ".join(f"{number} {reason}" for reason, number in stream["rejected"].items())
+            console.print(f"[yellow]{escape(stream['name'])}: left out what cannot be people: {escape(counts)}[/]")
     table = Table("stage", "ms a frame", box=None, padding=(0, 2), header_style="dim")
     table.columns[1].justify = "right"
     for stage, milliseconds in outcome["milliseconds_per_frame"].items():

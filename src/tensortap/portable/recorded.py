@@ -13,7 +13,7 @@ from tensortap.portable.model import ModelInfo, TensorSpec
 from tensortap.recording.format import to_json
 from tensortap.recording.reader import Recording
 from tensortap.recording.replay import RecordedEngine
-from tensortap.types import StreamInfo
+from tensortap.types import StreamInfo, TensorFrame
 
 
 def describe(streams: Sequence[StreamInfo], model: ModelInfo, engine: Engine) -> dict[str, Any]:
@@ -33,13 +33,16 @@ def describe(streams: Sequence[StreamInfo], model: ModelInfo, engine: Engine) ->
             "precision": engine.precision,
             "device": engine.device,
             "batch_size": engine.batch_size,
+            "network_wh": engine.network_wh
+            if isinstance(engine, RecordedEngine)
+            else list(engine.requests[0].images.shape[2:0:-1]),
             "outputs": {name: list(shape) for name, shape in engine.outputs.items()},
         },
     }
 
 
 def recorded(recording: Recording) -> tuple[ModelInfo, RecordedEngine]:
-    """The model and the engine that a recording was made with; a header without them gives what can be told without.
+    """The model and the engine that a recording was made with; what the header does not say, the first frame does.
 
     Raises:
         SourceError: the header describes them in a way that cannot be understood.
@@ -54,12 +57,19 @@ def recorded(recording: Recording) -> tuple[ModelInfo, RecordedEngine]:
             metadata={str(key): _literal(str(text)) for key, text in model.get("metadata", {}).items()},
         )
         outputs = {str(name): tuple(int(size) for size in shape) for name, shape in engine.get("outputs", {}).items()}
+        width, height = engine.get("network_wh") or (0, 0)
+        network_wh = (int(width), int(height)) if width else None
+        if not outputs or not network_wh:
+            seen = next((frame for frame in recording.frames() if isinstance(frame, TensorFrame) and frame.inferred), None)
+            outputs = outputs or ({name: array.shape for name, array in seen.tensors.items()} if seen else {})
+            network_wh = network_wh or (seen.letterbox.network_wh if seen else None)
         return told, RecordedEngine(
             name=str(engine.get("name", "unknown")),
             precision=str(engine.get("precision", "unknown")),
             device=str(engine.get("device", "unknown")),
             batch_size=int(engine.get("batch_size", 1)),
             outputs=outputs,
+            network_wh=network_wh,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise SourceError(f"The recording {recording.path} is damaged: its header cannot be understood ({exc!r}).") from exc

@@ -32,6 +32,8 @@ class RecordedEngine:
     """Frames a batch."""
     outputs: Mapping[str, tuple[int, ...]]
     """Output name -> shape without batch axis."""
+    network_wh: tuple[int, int] | None = None
+    """Width and height of the network input; `None` where nobody says."""
     requests: Sequence[Any] = field(default=())
     """None."""
 
