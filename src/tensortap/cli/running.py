@@ -150,9 +150,9 @@ def _decoder_name(pipeline: Pipeline) -> str:
 
 def _print_summary(outcome: dict[str, Any]) -> None:
     how = "stopped" if outcome["interrupted"] else "failed" if outcome["errors"] else "done"
-    found = "" if outcome["decoder"] == "none" else f"{outcome['people'] / max(outcome['frames'], 1):.1f} people a frame, "
+    found = "" if outcome["decoder"] == "none" else f", {outcome['people'] / max(outcome['frames'], 1):.1f} people a frame,"
     console.print(
-        f"[bold]{how}:[/] {outcome['frames']} frames, {found}in {outcome['seconds']:.1f} s "
+        f"[bold]{how}:[/] {outcome['frames']} frames{found} in {outcome['seconds']:.1f} s "
         f"([bold]{outcome['frames_per_second']:.1f} frames/s[/]), start-up {outcome['start_up_seconds']:.1f} s"
     )
     if outcome["tap_errors"]:
