@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from tensortap.config import Settings
 from tensortap.decode.heads import recognise
@@ -174,11 +173,20 @@ def _recorded_feeding(recording: Recording) -> Feeding:
     """How the network was fed, as far as the recording tells; nothing is fed again."""
     told = recording.header.get("feeding") or {}
     try:
-        red, green, blue = map(float, told["mean"])
-        color: Literal["rgb", "bgr"] = "bgr" if told["color"] == "bgr" else "rgb"
-        return Feeding(str(told["letterbox"]), color, float(told["scale"]), (red, green, blue))
+        scale = told["scale"]
+        return Feeding(
+            letterbox=str(told["letterbox"]),
+            color="bgr" if told["color"] == "bgr" else "rgb",
+            scale=_three(scale) if isinstance(scale, list) else float(scale),
+            mean=_three(told["mean"]),
+        )
     except (KeyError, TypeError, ValueError):
         return Feeding()
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third
 
 
 def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
@@ -198,7 +206,7 @@ def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
             f"-i {recordings[0].location} is a recording and {other.location} is none. It is replayed without a model, "
             "the other needs one: run them one after the other."
         )
-    for name in ("model", "engine", "precision", "batch_size", "imgsz", "letterbox", "threads"):
+    for name in ("model", "engine", "precision", "batch_size", "imgsz", "letterbox", "color", "mean", "scale", "threads"):
         if getattr(settings, name) != Settings.model_fields[name].default:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(settings, name)}: {recordings[0].location} is a recording; what its "
@@ -265,11 +273,18 @@ def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
         ).feeding
     except ModelError:
         feeding = Feeding()  # whoever reads the tensors of a head that is unknown here
+    if wanted.dtype == "uint8":
+        # The model works the rest out itself, and is fed what pictures are everywhere.
+        feeding = replace(feeding, color="rgb")
+        for name in ("mean", "scale"):
+            if getattr(settings, name) is not None:
+                raise UsageError(f"--{name}: {model.path.name} takes pictures as bytes; it has its own {name}, or none.")
     return replace(
         feeding,
         letterbox=feeding.letterbox if settings.letterbox == "auto" else settings.letterbox,
-        # A model that takes bytes works the rest out itself, and is fed what pictures are everywhere.
-        color="rgb" if wanted.dtype == "uint8" else feeding.color,
+        color=feeding.color if settings.color == "auto" else settings.color,
+        mean=feeding.mean if settings.mean is None else settings.mean,
+        scale=feeding.scale if settings.scale is None else settings.scale,
     )
 
 

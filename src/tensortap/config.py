@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,6 +42,32 @@ def _as_kpt_shape(value: Any) -> Any:
     return value
 
 
+def _numbers(value: Any) -> list[float]:
+    """0.5, "0.5", "123.7,116.3,103.5" or a sequence -> finite numbers; empty if it is none of these."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    try:
+        numbers = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []
+
+
+def _as_mean(value: Any) -> Any:
+    if value is None:
+        return None
+    if len(numbers := _numbers(value)) != 3:
+        raise ValueError("three numbers are needed, one for each channel: 123.675,116.28,103.53")
+    return tuple(numbers)
+
+
+def _as_scale(value: Any) -> Any:
+    if value is None:
+        return None
+    if len(numbers := _numbers(value)) not in (1, 3) or min(numbers) <= 0:
+        raise ValueError("one number above 0 is needed, or three, one for each channel: 0.0171,0.0175,0.0174")
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
 def _as_model(value: Any) -> Any:
     """A `Path` is a path even where its name is one of the zoo's: `Path("demo")` -> `./demo`."""
     if isinstance(value, Path):
@@ -74,6 +101,12 @@ class Settings(BaseModel):
     """Frames a batch; `None` takes the model's own, or 1 where it is dynamic."""
     imgsz: Size | None = None
     """Network input (height, width) of a dynamic model; `None` takes what its metadata say."""
+    color: Literal["auto", "rgb", "bgr"] = "auto"
+    """Order of the channels that the network wants; `auto` is what the authors of its head feed it, else RGB."""
+    mean: Annotated[tuple[float, float, float] | None, BeforeValidator(_as_mean)] = None
+    """Subtracted from the channels, in 0..255 and in their order; `None` as for `color`, else 0."""
+    scale: Annotated[float | tuple[float, float, float] | None, BeforeValidator(_as_scale)] = None
+    """Factor of the channels after that, one or three; `None` as for `color`, else 1/255."""
     letterbox: str = "auto"
     """How frames are placed in the network input: `auto` as the authors of the head do, or the name of a policy."""
     threads: int | None = Field(default=None, ge=1, le=1024)

@@ -126,6 +126,9 @@ def test_scale_and_mean_are_folded_in(make: Make, tmp_path: Path, layout: str) -
     images = np.zeros((1, 32, 48, 3), np.uint8)
     images[...] = (50, 100, 150)
     np.testing.assert_allclose(infer(engine, images)["mean"], [[20, 40, 60]], atol=1e-2)
+    input_format = InputFormat(scale=(0.5, 0.1, 0.25), mean=(10.0, 20.0, 30.0))
+    engine = make(channel_means(tmp_path / "a.onnx", layout=layout), (48, 32), input_format=input_format, precision="f32")
+    np.testing.assert_allclose(infer(engine, images)["mean"], [[20, 8, 30]], atol=1e-2)
 
 
 def test_uint8_inputs_are_handed_through(make: Make, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from onnx import TensorProto
 
-from models import pose_model, ranked_outputs, typed_outputs
+from models import channel_means, pose_model, ranked_outputs, typed_outputs
 from scene import write_scene
 from tensortap import DecodeError, Pipeline, TapError, TensorFrame, UsageError
 
@@ -67,6 +68,50 @@ def test_tensors_of_any_model(tmp_path: Path, video: Path, mine: Path, make: Any
         }  # fmt: skip
     else:
         assert {name: str(dtype) for name, (dtype, _) in seen[0][1].items()} == {"a": "bool", "b": "int64"}
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (50 / 255, 100 / 255, 150 / 255)),
+        ({"color": "bgr"}, (150 / 255, 100 / 255, 50 / 255)),
+        ({"mean": "10,20,30", "scale": "0.5"}, (20, 40, 60)),
+        ({"color": "bgr", "mean": (30, 20, 10), "scale": "0.1,0.5,1"}, (12, 40, 40)),
+    ],
+)
+def test_any_model_is_fed_as_it_wants(
+    tmp_path: Path, settings: dict[str, Any], expected: tuple[float, ...], engine: str
+) -> None:
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[...] = (150, 100, 50)  # BGR
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    model = channel_means(tmp_path / "means.onnx")
+    with Pipeline(tmp_path / "a.png", model, decoder="none", engine=engine, precision="f32", **settings) as pipeline:
+        [means] = [frame.tensors["mean"].copy() for frame in pipeline.tensors()]
+    np.testing.assert_allclose(means, expected, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scale": "0"}, "--scale 0: one number above 0"),
+        ({"scale": "nan"}, "--scale nan: one number above 0"),
+        ({"scale": (1, 2)}, r"--scale \(1, 2\): one number above 0"),
+        ({"mean": "1,2"}, "--mean 1,2: three numbers"),
+        ({"mean": "a,b,c"}, "--mean a,b,c: three numbers"),
+        ({"color": "grey"}, "--color grey"),
+    ],
+)
+def test_feeding_that_cannot_be_meant(tmp_path: Path, video: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Pipeline(video, channel_means(tmp_path / "means.onnx"), decoder="none", **settings)
+
+
+def test_a_model_that_takes_bytes_has_no_scale(tmp_path: Path, video: Path) -> None:
+    model = channel_means(tmp_path / "means.onnx", dtype=TensorProto.UINT8)
+    with pytest.raises(UsageError, match=r"--scale: means.onnx takes pictures as bytes"):
+        Pipeline(video, model, decoder="none", scale=1)
 
 
 def test_nothing_can_be_written_into_tensors(tmp_path: Path, video: Path) -> None:

@@ -30,7 +30,10 @@ def record(
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
-    letterbox: Annotated[str, typer.Option(help=", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "ultralytics",
+    letterbox: Annotated[str, typer.Option(help="auto, " + ", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "auto",
+    color: Annotated[str, typer.Option(help="Order of the channels that the model wants: auto, rgb or bgr.")] = "auto",
+    mean: Annotated[str | None, typer.Option(help="Subtracted from the channels, in 0..255: 123.7,116.3,103.5.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Factor of the channels after that: 0.00392, or one for each.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
     taps: Annotated[
         list[str] | None, typer.Option("--tap", help="Your function of every TensorFrame, my.py:look; repeatable.")
@@ -65,6 +68,9 @@ def record(
             batch_size=batch_size,
             imgsz=imgsz,
             letterbox=letterbox,
+            color=color,
+            mean=mean,
+            scale=scale,
             threads=threads,
             taps=taps or [],
             on_tap_error=on_tap_error,

@@ -61,6 +61,9 @@ def run(
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     letterbox: Annotated[str, typer.Option(help="auto, " + ", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "auto",
+    color: Annotated[str, typer.Option(help="Order of the channels that the model wants: auto, rgb or bgr.")] = "auto",
+    mean: Annotated[str | None, typer.Option(help="Subtracted from the channels, in 0..255: 123.7,116.3,103.5.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Factor of the channels after that: 0.00392, or one for each.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
     decoder: Annotated[
         str, typer.Option(help="auto, none (tensors alone, any model), a decoder's name, or your own: my.py:decode.")
@@ -108,6 +111,9 @@ def run(
             batch_size=batch_size,
             imgsz=imgsz,
             letterbox=letterbox,
+            color=color,
+            mean=mean,
+            scale=scale,
             threads=threads,
             decoder=decoder,
             kpt_shape=kpt_shape,

@@ -17,8 +17,8 @@ class InputFormat:
 
     color: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels. Whoever fills the pictures writes them in this order; no engine swaps."""
-    scale: float = 1 / 255
-    """Factor of every channel (nvinfer's `net-scale-factor`)."""
+    scale: float | tuple[float, float, float] = 1 / 255
+    """Factor of every channel (nvinfer's `net-scale-factor`), or one for each, in the network's channel order."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Subtracted first, in 0..255, in the network's channel order (nvinfer's `offsets`)."""
 

@@ -71,7 +71,8 @@ def _conversion(wanted: ImageInput, input_format: InputFormat) -> tuple[list[Any
         add("Cast", to=_FLOAT_TYPES[wanted.dtype])
         if any(input_format.mean):
             add("Sub", np.array(input_format.mean, dtype).reshape(shape))
-        add("Mul", np.array(input_format.scale, dtype))
+        scale = np.array(input_format.scale, dtype)
+        add("Mul", scale.reshape(shape) if scale.ndim else scale)
     elif wanted.dtype != "uint8":
         raise EngineError(f"The input {wanted.name!r} is {wanted.dtype}; pictures can be given as float or uint8 only.")
     nodes.append(helper.make_node("Identity", [current], [wanted.name], name=f"{_PREFIX}_identity"))

@@ -179,7 +179,9 @@ def _fold_input(network: Any, model: ModelInfo, input_format: InputFormat) -> An
         steps = image.preprocess().convert_element_type(ov.Type.f32)
         if any(input_format.mean):
             steps = steps.mean(list(input_format.mean))
-        steps.scale(1 / input_format.scale)
+        # OpenVINO divides.
+        scale = input_format.scale
+        steps.scale([1 / each for each in scale] if isinstance(scale, tuple) else 1 / scale)
     for number, output in enumerate(network.outputs):
         if output.get_element_type() == ov.Type.bf16:  # which NumPy has not: it would be read as float16
             processor.output(number).tensor().set_element_type(ov.Type.f32)
