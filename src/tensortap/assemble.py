@@ -444,7 +444,9 @@ def _open_output(
 ) -> Output:
     sink_class = load("sink", SINKS, name.sink)
     sink: Sink | TensorSink = (
-        sink_class(path, about, images=settings.record_frames) if name.sink == "recording" else sink_class(path)
+        sink_class(path, about, images=settings.record_frames, compress=settings.record_compress)
+        if name.sink == "recording"
+        else sink_class(path)
     )
     opened.callback(sink.close)
     return Output(str(path), sink, source_id)

@@ -137,6 +137,8 @@ class Settings(BaseModel):
     """Replay recordings at the speed at which they were recorded."""
     record_frames: bool = False
     """Store the pictures too where a recording is among the outputs."""
+    record_compress: bool = True
+    """Pack recorded tensors where that makes them much smaller."""
     max_frames: int | None = Field(default=None, ge=1)
     """Stop each stream after so many frames."""
 

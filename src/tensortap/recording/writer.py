@@ -12,7 +12,9 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,9 @@ from tensortap.types import TensorFrame
 
 _log = logging.getLogger(__name__)
 _JPEG_QUALITY = 95
+_MAX_PACKERS = min(4, max(1, (os.cpu_count() or 1) // 2))
+"""So many chunks are packed at once, as one core packs some 50 MB a second; the other cores are the engine's."""
+_ZIP64_BYTES = 1 << 30
 _PLAIN_KINDS = "biufc"
 """Kinds of NumPy's own types, which `.npy` files can name."""
 _SAMPLE_BYTES = 1 << 16
@@ -49,6 +54,21 @@ class _Kept:
         return [(name, array.dtype, array.shape) for name, array in self.tensors.items()]
 
 
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Frames on their way into files."""
+
+    number: int
+    lines: Sequence[str]
+    """What the index will say of them."""
+    packing: Future[memoryview] | None
+    """The file's content to be; `None` where no frame has tensors."""
+
+    @property
+    def is_packed(self) -> bool:
+        return self.packing is None or self.packing.done()
+
+
 class RecordingSink:
     """Writes what the engine gave, on a thread of its own; `close()` completes the recording.
 
@@ -59,6 +79,7 @@ class RecordingSink:
         path: the folder, by custom `*.tap`.
         about: goes into the header: `streams`, `model`, `engine`.
         images: also store the pictures, as JPEG of quality 95.
+        compress: pack tensors where that makes them much smaller.
         chunk_frames: frames with tensors in a chunk at most.
         chunk_bytes: bytes of tensors in a chunk, about.
         chunk_seconds: a chunk is written after so much time, if there is a frame to notice.
@@ -73,18 +94,21 @@ class RecordingSink:
         about: Mapping[str, Any] | None = None,
         *,
         images: bool = False,
+        compress: bool = True,
         chunk_frames: int = 64,
         chunk_bytes: int = 32 << 20,
         chunk_seconds: float = 2.0,
     ) -> None:
         self._path = path
         self._about = dict(about or {})
-        self._images = images
+        self._images, self._compress = images, compress
         self._chunk_frames, self._chunk_bytes, self._chunk_seconds = chunk_frames, chunk_bytes, chunk_seconds
         self._pending: list[_Kept] = []
         self._pending_bytes = self._num_pending = self._num_chunks = self._num_frames = 0
         self._pending_since = 0.0
         self._begun = self._failed = self._closed = False
+        self._jobs: deque[_Chunk] = deque()
+        self._packers = ThreadPoolExecutor(_MAX_PACKERS, thread_name_prefix=f"tensortap-packing-{path.name}")
         self._created = _make_folder(path)
         try:
             self._index = GrowingFile(path / INDEX)
@@ -132,6 +156,7 @@ class RecordingSink:
             before = next(each for each in self._pending if each.tensors)
             if before.signature != kept.signature:
                 self._flush()
+        self._write_packed(_MAX_PACKERS)
         if not self._pending:
             self._pending_since = time.monotonic()
         if self._images:
@@ -175,21 +200,27 @@ class RecordingSink:
         self._write_whole(name, data.tobytes())
 
     def _flush(self) -> None:
-        """Write the chunk, and then the lines that say what is in it."""
+        """Have the chunk packed, and begin another."""
         if not self._pending:
             return
-        with_tensors = [kept.tensors for kept in self._pending if kept.tensors]
-        if with_tensors:
-            stacks = {name: np.stack([tensors[name] for tensors in with_tensors]) for name in with_tensors[0]}
-            self._write_whole(chunk_name(self._num_chunks), packed(stacks))
         lines, row = [], 0
         for kept in self._pending:
             lines.append(json.dumps(self._line(kept.frame, row if kept.tensors else None)))
             row += bool(kept.tensors)
-        self._index.append(("\n".join(lines) + "\n").encode())
-        self._num_frames += len(lines)
+        with_tensors = [kept.tensors for kept in self._pending if kept.tensors]
+        packing = self._packers.submit(_stacked_and_packed, with_tensors, self._compress) if with_tensors else None
+        self._jobs.append(_Chunk(self._num_chunks, lines, packing))
         self._num_chunks += bool(with_tensors)
         self._pending, self._num_pending, self._pending_bytes = [], 0, 0
+
+    def _write_packed(self, most: int) -> None:
+        """Write the chunks that are packed, each with the lines that say what is in it; wait while more than `most` are not."""
+        while self._jobs and (len(self._jobs) > most or self._jobs[0].is_packed):
+            chunk = self._jobs.popleft()
+            if chunk.packing is not None:
+                self._write_whole(chunk_name(chunk.number), chunk.packing.result())
+            self._index.append(("\n".join(chunk.lines) + "\n").encode())
+            self._num_frames += len(chunk.lines)
 
     def _line(self, frame: TensorFrame, row: int | None) -> dict[str, Any]:
         has_image = self._images and frame.frame.pixels is not None
@@ -202,7 +233,7 @@ class RecordingSink:
             "image": image_name(frame.info.source_id, frame.info.index) if has_image else None,
         }
 
-    def _write_whole(self, name: str, data: bytes) -> None:
+    def _write_whole(self, name: str, data: bytes | memoryview) -> None:
         """A file that is there as a whole or not at all."""
         path = self._path / name
         partial = path.with_name(f"{path.name}.part")
@@ -220,30 +251,34 @@ class RecordingSink:
         try:
             if self._begun and not self._failed:
                 self._flush()
+                self._write_packed(0)
                 self._index.append(json.dumps({"end": True, "frames": self._num_frames}).encode() + b"\n")
         except OSError as exc:
             raise cannot_write(str(self._path), exc) from exc
         finally:
+            self._packers.shutdown(cancel_futures=True)
             self._index.close()
             if self._created and not self._begun:
                 with contextlib.suppress(OSError):
                     self._path.rmdir()
 
 
-def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of an .npz file; an array is compressed where that is worth the time."""
+def _stacked_and_packed(frames: Sequence[Mapping[str, np.ndarray]], compress: bool) -> memoryview:
+    """The bytes of an .npz file of several frames' tensors; an array is compressed where that is worth the time."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", allowZip64=True) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
-            data = member.getvalue()
+    with zipfile.ZipFile(buffer, "w", compresslevel=1) as archive:
+        for name in frames[0]:
+            stack = np.stack([tensors[name] for tensors in frames])
+            data = stack.reshape(-1).view(np.uint8).data
             middle = max(0, (len(data) - _SAMPLE_BYTES) // 2)
             sample = data[middle : middle + _SAMPLE_BYTES]
-            worth = len(zlib.compress(sample, 1)) < _WORTH_IT * len(sample)
-            kind = zipfile.ZIP_DEFLATED if worth else zipfile.ZIP_STORED
-            archive.writestr(f"{name}.npy", data, compress_type=kind, compresslevel=1)
-    return buffer.getvalue()
+            worth = compress and len(zlib.compress(sample, 1)) < _WORTH_IT * len(sample)
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_DEFLATED if worth else zipfile.ZIP_STORED
+            with archive.open(member, "w", force_zip64=len(data) > _ZIP64_BYTES) as file:
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(stack))
+                file.write(data)
+    return buffer.getbuffer()
 
 
 def _make_folder(path: Path) -> bool:
