@@ -180,7 +180,7 @@ def _recorded_feeding(recording: Recording) -> Feeding:
             scale=_three(scale) if isinstance(scale, list) else float(scale),
             mean=_three(told["mean"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return Feeding()
 
 

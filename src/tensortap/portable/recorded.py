@@ -71,7 +71,7 @@ def recorded(recording: Recording) -> tuple[ModelInfo, RecordedEngine]:
             outputs=outputs,
             network_wh=network_wh,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
         raise SourceError(f"The recording {recording.path} is damaged: its header cannot be understood ({exc!r}).") from exc
 
 

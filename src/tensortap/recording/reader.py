@@ -37,9 +37,10 @@ _log = logging.getLogger(__name__)
 _MAX_CHUNK_BYTES = 4 << 30
 """No chunk of ours is near it; a few bytes can be made to unpack to more than any machine has."""
 
-
 _UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What zipfile and NumPy raise where a chunk is damaged."""
+_ODD = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+"""What JSON that does not say what it should ends in."""
 
 
 class ChunkError(Exception):
@@ -101,18 +102,18 @@ class Recording:
                 source_id = self._ids[int(line["source_id"])]
                 info = info_from_json(line, source_id)
                 letterbox, roi = letterbox_from_json(line["letterbox"]), roi_from_json(line.get("roi"))
-                number, row = line["chunk"], line["row"]
+                number, row = (int(line["chunk"]), int(line["row"])) if line.get("chunk") is not None else (None, 0)
                 image = self.path / image_name(int(line["source_id"]), info.index) if line.get("image") else None
-            except (KeyError, TypeError, ValueError) as exc:
+            except _ODD as exc:
                 raise self._damaged(f"{INDEX} describes a frame in a way that cannot be understood ({exc!r})") from exc
             tensors: dict[str, np.ndarray] = {}
             if number is not None:
                 if number != chunk_number and number not in broken:
                     try:
-                        chunk_number, chunk = number, _read_chunk(self.path / chunk_name(int(number)))
+                        chunk_number, chunk = number, _read_chunk(self.path / chunk_name(number))
                     except ChunkError as exc:
                         broken.add(number)
-                        _log.warning("%s cannot be read and is left out: %s", self.path / chunk_name(int(number)), exc)
+                        _log.warning("%s cannot be read and is left out: %s", self.path / chunk_name(number), exc)
                 if number in broken or not all(0 <= row < len(stack) for stack in chunk.values()):
                     yield source_id
                     continue
@@ -129,7 +130,7 @@ class Recording:
                 source_id = int(line["source_id"])
                 counts[source_id] += 1
                 names.setdefault(source_id, str(line["source"]))
-            except (KeyError, TypeError, ValueError) as exc:
+            except _ODD as exc:
                 raise self._damaged(f"line {number} of {INDEX} is no frame ({exc!r})") from exc
         return counts, names
 
@@ -137,7 +138,7 @@ class Recording:
         """Recorded number -> stream; made up from the frames where the header says nothing."""
         try:
             told = [stream_from_json(each) for each in self.header.get("streams") or ()]
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        except _ODD as exc:
             raise self._damaged(f"{HEADER} describes a stream in a way that cannot be understood ({exc!r})") from exc
         return {source_id: StreamInfo(source_id, name) for source_id, name in names.items()} | {
             stream.source_id: stream for stream in told
@@ -150,7 +151,7 @@ class Recording:
                 for number, text in enumerate(file, 1):
                     try:
                         line = json.loads(text)
-                    except ValueError as exc:
+                    except (ValueError, RecursionError) as exc:
                         if not text.endswith(b"\n"):
                             return
                         raise self._damaged(f"line {number} of {INDEX} is no JSON") from exc
@@ -180,7 +181,7 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise SourceError(f"{path} is no recording of tensortap: it holds no {HEADER}.") from exc
     except OSError as exc:
         raise SourceError(f"{path / HEADER} cannot be read: {exc.strerror or exc}") from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise SourceError(f"{path / HEADER} is damaged, it is no JSON: {exc}") from exc
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise SourceError(f"{path} is no recording of tensortap: its {HEADER} does not say {FORMAT!r}.")
@@ -212,34 +213,29 @@ def _read_chunk(path: Path) -> dict[str, np.ndarray]:
                     # zipfile checks the sum only where a member is read to its end.
                     data = file.read()
                 stacks[member.filename.removesuffix(".npy")] = _array(data)
+            if not stacks:
+                raise ChunkError("it holds no arrays")
             return stacks
     except ChunkError:
         raise
     except FileNotFoundError as exc:
         raise ChunkError("it is missing") from exc
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as exc:
+    except _UNREADABLE as exc:
         raise ChunkError(str(exc) or type(exc).__name__) from exc
 
 
 def _array(data: bytes) -> np.ndarray:
-    """An .npy file as an array that cannot be written to, without a copy; an array of objects is refused, not unpickled."""
+    """An .npy file as a read-only array, without a copy in the usual case; an array of objects is refused, not unpickled."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"unknown version {version} of .npy")
     shape, fortran, dtype = readers[version](file)
-    if dtype.hasobject or fortran or not shape:
-        raise ValueError(f"an array of {dtype} that was not written by tensortap")
-    stack: np.ndarray = np.ndarray(shape, dtype, data, file.tell())  # read-only, as bytes are
+    if dtype.hasobject or not shape:
+        raise ValueError(f"it holds a {'single value' if not shape else 'list of objects'} where tensors should be")
+    stack: np.ndarray = np.ndarray(shape, dtype, data, file.tell(), order="F" if fortran else "C")  # read-only, as bytes are
+    if not dtype.isnative:
+        stack = stack.astype(dtype.newbyteorder("="))
+        stack.flags.writeable = False
     return stack
