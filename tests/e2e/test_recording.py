@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from onnx import TensorProto
 from models import pose_model, ranked_outputs, typed_outputs
 from scene import write_scene
 from tensortap import Pipeline, Poses, SinkError, SourceError, UsageError
+from tensortap.recording import replay
 
 DECODER = """
 import numpy as np
@@ -175,15 +177,70 @@ def test_several_recordings_at_once(place: Path) -> None:
         assert all(same_poses(one.poses, other.poses) for one, other in zip(alone, together, strict=True))
 
 
-def test_at_the_speed_of_the_recording(place: Path) -> None:
+class FakeTime:
+    """A clock that is moved by waiting, and an event that is waited for."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return False
+
+    def is_set(self) -> bool:
+        return False
+
+    def set(self) -> None:
+        pass
+
+
+def test_at_the_speed_of_the_recording(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Pipeline(place / "a.mp4", place / "pose.onnx", outputs=place / "rec.tap").run()
-    started = time.monotonic()
-    Pipeline(place / "rec.tap", realtime=True, max_frames=6).run()
-    assert 0.5 <= time.monotonic() - started < 3
-    started = time.monotonic()
-    for _ in (pipeline := Pipeline(place / "rec.tap", realtime=True)):
+    time_ = FakeTime()
+    monkeypatch.setattr(replay, "time", time_)
+    monkeypatch.setattr(replay, "threading", SimpleNamespace(Event=lambda: time_))
+    seen = []
+    for result in Pipeline(place / "rec.tap", realtime=True):
+        seen.append((result.info.index, round(time_.now - 1000, 6), result.info.pts_ns / 1e9))
+        if result.info.index == 7:
+            time_.now += 0.35  # somebody is slow: the frames that are due follow at once, and none is left out
+    assert [index for index, _, _ in seen] == list(range(20))
+    assert [now for _, now, _ in seen[:8]] == pytest.approx([pts for _, _, pts in seen[:8]])
+    late = seen[7][1] + 0.35
+    assert [now for _, now, _ in seen[8:]] == pytest.approx([max(late, pts) for _, _, pts in seen[8:]])
+    assert seen[-1][1] == pytest.approx(seen[-1][2])
+
+
+def test_a_replay_in_real_time_can_be_closed(place: Path) -> None:
+    Pipeline(place / "a.mp4", place / "pose.onnx", outputs=place / "rec.tap").run()
+    pipeline = Pipeline(place / "rec.tap", realtime=True)
+    seen = []
+    for result in pipeline:
+        seen.append(result.info.index)
         pipeline.close()
-    assert time.monotonic() - started < 1
+    assert seen == [0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs resource limits")
+def test_a_full_disk_ends_the_run_with_an_error(place: Path) -> None:
+    """A limit on the size of files, which the index reaches, stands in for the disk; the other output goes on."""
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (36_000, 36_000)); runpy.run_module('tensortap')"
+    )
+    write_scene(place / "long.mp4", 100)
+    command = [sys.executable, "-c", limited, "run", "-i", "long.mp4", "-m", "pose.onnx", "-o", "rec.tap", "-o", "null"]
+    run = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 1, run.stderr
+    assert "rec.tap/frames.jsonl cannot be written: File too large" in run.stderr
+    assert "failed: 100 frames" in run.stderr
+    assert "Traceback" not in run.stderr
+    again = tensortap("run", "-i", "rec.tap", "-o", "again.jsonl", cwd=place)
+    assert again.returncode == 0, again.stderr
+    assert "rec.tap was cut off: the run that wrote it was killed or its disk was full. 64 frames are there." in again.stderr
+    assert len((place / "again.jsonl").read_text().splitlines()) == 64
 
 
 def test_less_of_a_recording(place: Path) -> None:
@@ -235,7 +292,9 @@ def test_a_killed_run_leaves_what_it_had(place: Path) -> None:
     assert all(np.isfinite(tensors["output0"]).all() for _, _, tensors in frames)
     again = tensortap("run", "-i", "rec.tap", "-o", "out.jsonl", cwd=place)
     assert again.returncode == 0, again.stderr
-    assert f"rec.tap was cut off: the run that wrote it was killed. {lines} frames are there." in again.stderr
+    assert (
+        f"rec.tap was cut off: the run that wrote it was killed or its disk was full. {lines} frames are there." in again.stderr
+    )
 
 
 def test_a_frame_that_a_tap_stumbles_over_is_recorded(place: Path) -> None:

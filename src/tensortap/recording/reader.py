@@ -92,7 +92,11 @@ class Recording:
             replace(streams[recorded], source_id=new, num_frames=counts.get(recorded, 0)) for recorded, new in self._ids.items()
         ]
         if not self.complete:
-            _log.warning("%s was cut off: the run that wrote it was killed. %d frames are there.", path, counts.total())
+            _log.warning(
+                "%s was cut off: the run that wrote it was killed or its disk was full. %d frames are there.",
+                path,
+                counts.total(),
+            )
 
     def frames(self) -> Iterator[TensorFrame | int]:
         """The frames in the order in which they were recorded; the number of a stream instead of a frame that is lost."""
