@@ -200,22 +200,23 @@ def yolov7_grids(people: People, asked: Asked) -> Tensors:
     num_values = 6 + 3 * people.keypoints.shape[1]
     grids = {stride: np.full((3, height // stride, width // stride, num_values), -9.0) for stride in _ANCHORS}
     for box, score, keypoints in zip(_center_size(people.boxes_xyxy), people.scores, people.keypoints, strict=True):
-        # A cell and an anchor that can say this box, each person on a stride of its own where there are enough.
-        strides = asked.generator.permutation(list(_ANCHORS)).tolist()
-        for stride in [*strides, 64]:
-            column, line = (
-                int(min(max(value // stride, 0), side // stride - 1))
-                for value, side in zip(box[:2], asked.network_wh, strict=True)
-            )
+        # A free cell and anchor that can say this box, on any stride.
+        for stride in asked.generator.permutation(list(_ANCHORS)).tolist():
+            limits = (width // stride - 1, height // stride - 1)
+            column, line = (int(min(max(value // stride, 0), limit)) for value, limit in zip(box[:2], limits, strict=True))
             shift = (box[:2] / stride - (column, line) + 0.5) / 2
-            fitting = [index for index, anchor in enumerate(_ANCHORS[stride]) if (box[2:] < 3.9 * np.array(anchor)).all()]
-            if fitting and (shift > 0).all() and (shift < 1).all() and grids[stride][fitting[0], line, column, 4] < -8:
+            free = [
+                anchor
+                for anchor, size in enumerate(_ANCHORS[stride])
+                if (box[2:] < 3.9 * np.array(size)).all() and grids[stride][anchor, line, column, 4] < -8
+            ]
+            if free and (shift > 0).all() and (shift < 1).all():
                 break
         else:
             raise AssertionError(f"no anchor for {box}")
-        row = grids[stride][fitting[0], line, column]
+        row = grids[stride][free[0], line, column]
         row[:2] = _logit(shift)
-        row[2:4] = _logit(np.sqrt(box[2:] / np.array(_ANCHORS[stride][fitting[0]])) / 2)
+        row[2:4] = _logit(np.sqrt(box[2:] / np.array(_ANCHORS[stride][free[0]])) / 2)
         row[4:6] = _logit(np.sqrt(score))
         row[6::3] = (keypoints[:, 0] / stride - column + 0.5) / 2
         row[7::3] = (keypoints[:, 1] / stride - line + 0.5) / 2

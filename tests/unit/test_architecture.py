@@ -36,6 +36,7 @@ ALLOWED = {
     "portable": CORE | {"portable", "recording", "registry", "scenes", "timing"},
     "config": {"errors", "geometry", "registry"},
     "evaluation": CORE,
+    "plot": CORE | {"decode", "sinks"},
     "pipeline": CORE | {"timing", "taps", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE
@@ -61,6 +62,7 @@ ALLOWED = {
         "decode",
         "evaluation",
         "pipeline",
+        "plot",
         "portable",
         "registry",
         "scenes",

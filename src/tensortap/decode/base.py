@@ -24,6 +24,9 @@ _MAX_REACH = 100
 _MAX_SCORE = 1.1
 """Scores above it are no probabilities; half precision rounds to a little more than 1."""
 _MAX_CLASS = 1_000_000
+_INSIDE_OUT = "boxes turned inside out"
+_SURE = 0.25
+"""Heads without a distribution of distances (YOLO26) may turn boxes inside out in rows that they do not believe in."""
 
 _TO_CORNERS = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32)
 _TO_SIZES = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]], np.float32)
@@ -101,6 +104,8 @@ class PoseDecoder(ABC):
         self.skeleton = skeleton or skeleton_for(num_keypoints)
         self.rejected: dict[int, Counter[str]] = defaultdict(Counter)
         """`source_id` -> what cannot be people -> how often it came."""
+        self._told: set[int] = set()
+        """Streams that have had their warning."""
         self._nobody = Poses.empty(self.skeleton)
 
     @abstractmethod
@@ -136,7 +141,7 @@ class PoseDecoder(ABC):
             f"scores above {_MAX_SCORE}": scores > _MAX_SCORE,
             "boxes that are no numbers": _in_any_column(~np.isfinite(boxes)),
             f"boxes that reach further than {_MAX_REACH} network inputs": _in_any_column(np.abs(boxes) > _reach(network_wh)),
-            "boxes turned inside out": _in_any_column(boxes[:, 2:] < boxes[:, :2]),
+            _INSIDE_OUT: _in_any_column(boxes[:, 2:] < boxes[:, :2]),
         }
         if found.class_ids is not None:
             faults["classes that are no index"] = (found.class_ids < 0) | (found.class_ids > _MAX_CLASS)
@@ -144,7 +149,8 @@ class PoseDecoder(ABC):
 
     def keypoint_faults(self, found: Candidates, network_wh: tuple[int, int]) -> dict[str, np.ndarray]:
         """The same for their keypoints."""
-        points = np.abs(found.keypoints(np.arange(len(found.rows)))).reshape(len(found.rows), -1)
+        num_values = self.num_keypoints * self.keypoint_dims
+        points = np.abs(found.keypoints(np.arange(len(found.rows)))).reshape(len(found.rows), num_values)
         return {
             "keypoints that are no numbers": _in_any_column(~np.isfinite(points)),
             f"keypoints further away than {_MAX_REACH} network inputs": _in_any_column(points > _reach(network_wh)),
@@ -225,7 +231,9 @@ class PoseDecoder(ABC):
         """Leave out and count the candidates with faults, each with its first."""
         sound = np.ones(len(found.rows), bool)
         for reason, faulty in faults.items():
-            self._report(frame, reason, int((sound & faulty).sum()))
+            new = sound & faulty
+            is_odd = reason != _INSIDE_OUT or bool((found.scores[new] > _SURE).any())
+            self._report(frame, reason, int(new.sum()), aloud=is_odd)
             sound &= ~faulty
         return found.take(sound)
 
@@ -238,12 +246,14 @@ class PoseDecoder(ABC):
                 return
         self._report(frame, "outputs that are zero throughout", 1)
 
-    def _report(self, frame: TensorFrame, reason: str, number: int) -> None:
+    def _report(self, frame: TensorFrame, reason: str, number: int, *, aloud: bool = True) -> None:
         """Count what cannot be people, and say so once for each stream."""
         if not number:
             return
-        rejected = self.rejected[frame.info.source_id]
-        if not rejected:
+        source_id = frame.info.source_id
+        self.rejected[source_id][reason] += number
+        if aloud and source_id not in self._told:
+            self._told.add(source_id)
             _log.warning(
                 "%s: the model gives %s; nobody is made of that. It is broken, or its head is not %s. Try: "
                 "tensortap inspect MODEL -i PICTURE.",
@@ -251,7 +261,6 @@ class PoseDecoder(ABC):
                 reason,
                 self.name,
             )
-        rejected[reason] += number
 
 
 def _reach(network_wh: tuple[int, int]) -> float:

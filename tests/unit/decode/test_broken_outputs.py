@@ -124,6 +124,20 @@ def test_boxes_of_another_layout_are_noticed(caplog: pytest.LogCaptureFixture) -
     assert "or its head is not deepstream-yolo-pose" in caplog.text
 
 
+@pytest.mark.parametrize(("score", "is_told"), [(0.2, False), (0.3, True)])
+def test_a_box_turned_inside_out_that_nobody_believes_in_is_left_out_quietly(
+    score: float, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    people = draw_people(np.random.default_rng(0), 2, 17, 1, (640, 480))._replace(scores=np.array([0.9, score]))
+    people.boxes_xyxy[1, 2] = people.boxes_xyxy[1, 0] - 5
+    decoder = decoder_for("end2end", conf_thres=0.001)
+    tensors = encode("end2end", people)
+    tensors["output0"][:, 4] = np.where(tensors["output0"][:, 4] < 0.1, 0, tensors["output0"][:, 4])
+    np.testing.assert_allclose(decoder(frame_of(tensors, BOX)).scores, [0.9])
+    assert dict(decoder.rejected[0]) == {"boxes turned inside out": 1}
+    assert bool(caplog.records) is is_told
+
+
 def test_percentages_are_no_scores() -> None:
     decoder = decoder_for("end2end")
     people = draw_people(np.random.default_rng(0), 3, 17, 1, (640, 480))
