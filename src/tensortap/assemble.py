@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tensortap.config import Settings
 from tensortap.decode.heads import recognise
 from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import ModelError, PluginError, TensortapError, UsageError
-from tensortap.loading import load_callable
+from tensortap.loading import load_callable, taken_by
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
@@ -38,10 +40,12 @@ from tensortap.registry import (
 )
 from tensortap.sinks.names import OutputName, parse_output
 from tensortap.skeletons import Skeleton, skeleton_for
-from tensortap.taps import Tap
+from tensortap.taps import Tap, name_of
 from tensortap.timing import StageClock
 from tensortap.types import Poses, StreamInfo, TensorFrame
 from tensortap.zoo import resolve
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -91,6 +95,8 @@ def assemble(
     tracker_class = _tracker_class(settings)
     taps = [load_callable(text, "--tap") for text in settings.taps]
     decoder = decoder or _own_decoder(settings)
+    if decoder is not None:
+        _warn_of_what_has_no_effect(settings, decoder)
     with ExitStack() as opened:
         made = _replay(settings, inputs, clock) if model_path is None else _infer(settings, inputs, model_path, opened, clock)
         streams, (model, engine) = made.streams, made.models[0]
@@ -337,22 +343,40 @@ def _skeleton_of(model: ModelInfo) -> Skeleton:
 
 
 def _own_decoder(settings: Settings) -> Decoder | None:
-    """The decoder that the settings name and that is not ours; `None` for ours."""
+    """The decoder that the settings name and that is not ours, made with what it takes of the settings; `None` for ours."""
+    offered = _decoder_settings(settings)
     if ":" in settings.decoder:
-        return load_callable(settings.decoder, "--decoder")
+        return load_callable(settings.decoder, "--decoder", offered)
     if settings.decoder not in plugins("decoder"):
         return None
     decoder = load_plugin("decoder", settings.decoder)
     if not isinstance(decoder, type):
         return decoder  # type: ignore[no-any-return]
     try:
-        return decoder()  # type: ignore[no-any-return]
+        return decoder(**taken_by(decoder, offered))  # type: ignore[no-any-return]
     except Exception as exc:  # of somebody else's code
         point = plugins("decoder")[settings.decoder]
         raise PluginError(
             f"The decoder {settings.decoder!r} of the installed package {package_of(point)} cannot be made: "
             f"{type(exc).__name__}: {exc}"
         ) from exc
+
+
+def _decoder_settings(settings: Settings) -> dict[str, Any]:
+    """What a decoder's constructor may be told by the settings."""
+    told: dict[str, Any] = {name: getattr(settings, name) for name in ("conf_thres", "iou_thres", "max_det", "clip")}
+    if settings.kpt_shape is not None:
+        told["num_keypoints"], told["keypoint_dims"] = settings.kpt_shape
+    return told
+
+
+def _warn_of_what_has_no_effect(settings: Settings, decoder: Decoder) -> None:
+    """A decoder of one's own that is no class, or takes less, decides itself what the settings ask for."""
+    for name in ("conf_thres", "iou_thres", "max_det", "clip", "kpt_shape"):
+        asked = getattr(settings, name)
+        has = getattr(decoder, "num_keypoints" if name == "kpt_shape" else name, None)
+        if asked != Settings.model_fields[name].default and has is None:
+            _log.warning("--%s has no effect: the decoder %s does not take it.", name.replace("_", "-"), name_of(decoder))
 
 
 def _network_wh(engine: Engine) -> tuple[int, int]:
@@ -370,13 +394,7 @@ def _create_decoder(settings: Settings, models: Sequence[tuple[ModelInfo, Engine
                 f"The recordings have different heads: {first.path} has {head.decoder}, {head.reason}; {model.path} has "
                 f"{other.decoder}, {other.reason}. Replay them one by one."
             )
-    decoder: Decoder = load("decoder", DECODERS, head.decoder)(
-        **head.arguments,
-        conf_thres=settings.conf_thres,
-        iou_thres=settings.iou_thres,
-        max_det=settings.max_det,
-        clip=settings.clip,
-    )
+    decoder: Decoder = load("decoder", DECODERS, head.decoder)(**{**_decoder_settings(settings), **head.arguments})
     return head, decoder
 
 

@@ -7,10 +7,11 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,14 +19,15 @@ from typing import Any
 from tensortap.errors import UsageError
 
 
-def load_callable(text: str, flag: str) -> Callable[..., Any]:
-    """The function behind `file.py:name` or `package.module:name`; of a class, an object made without arguments.
+def load_callable(text: str, flag: str, offered: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """The function behind `file.py:name` or `package.module:name`; of a class, an object made of it.
 
     A file is imported once, under a name of its own, and can import what lies beside it. Its code runs.
 
     Args:
         text: what was typed.
         flag: where it was typed, for messages, e.g. `--tap`.
+        offered: arguments for a class, which gets those that it takes.
 
     Raises:
         UsageError: it is not there, or cannot be imported; names file, line and the functions that there are.
@@ -45,16 +47,31 @@ def load_callable(text: str, flag: str) -> Callable[..., Any]:
             )
         found = getattr(found, part)
     if isinstance(found, type):
+        arguments = taken_by(found, offered or {})
         try:
-            found = found()
+            found = found(**arguments)
         except Exception as exc:
+            told = f"with {', '.join(arguments)}" if arguments else "without arguments"
             raise UsageError(
-                f"{flag} {text}: {name} is a class; it is made without arguments, which failed{_where(exc, module)}: "
+                f"{flag} {text}: {name} is a class; it is made {told}, which failed{_where(exc, module)}: "
                 f"{type(exc).__name__}: {exc}"
             ) from exc
     if not callable(found):
         raise UsageError(f"{flag} {text}: {name} is {type(found).__name__}, not a function.")
     return found  # type: ignore[no-any-return]
+
+
+def taken_by(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the offered arguments that a function or a class takes by name."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # written in C
+        return {}
+    by_name = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    return {
+        name: value for name, value in offered.items() if takes_all or (name in parameters and parameters[name].kind in by_name)
+    }
 
 
 def functions_of(module: ModuleType) -> list[str]:

@@ -116,6 +116,11 @@ def known_names(kind: str) -> set[str]:
     return {*PLUGIN_KINDS[kind], *plugins(kind)}
 
 
+def is_own_decoder(text: str) -> bool:
+    """Whether `--decoder` names one that is not ours: `my.py:decode`, or an installed package's."""
+    return ":" in text or text in plugins("decoder")
+
+
 def load_plugin(kind: str, name: str) -> Any:
     """What an installed package offers under a name.
 
