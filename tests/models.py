@@ -142,6 +142,29 @@ def channel_means(
     return _save(path, nodes, [helper.make_tensor_value_info("images", dtype, shape)], outputs, {}, {})
 
 
+def mixing_frames(path: Path) -> Path:
+    """A model whose frames leak into each other: it takes the batch's mean away, as a normalisation left in training does."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["shared"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["images", "shared"], ["apart"]),
+        helper.make_node("AveragePool", ["apart"], ["output0"], kernel_shape=[8, 8], strides=[8, 8]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    return _save(path, nodes, [image], [output], {}, {})
+
+
+def one_frame_inside(path: Path) -> Path:
+    """A model with a dynamic batch that only works for one frame, as exports with a shape written into them do."""
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Reshape", ["cells", "flat"], ["output0"]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 192])
+    return _save(path, nodes, [image], [output], {"flat": np.array([1, 192], np.int64)}, {})
+
+
 def two_inputs(path: Path) -> Path:
     """A model that wants pictures and something else."""
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 64, 64]) for name in ("images", "mask")]

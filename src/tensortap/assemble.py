@@ -14,7 +14,7 @@ from typing import Any
 from tensortap.config import Settings
 from tensortap.decode.heads import recognise
 from tensortap.decode.outputs import Feeding, Head
-from tensortap.errors import ModelError, PluginError, TensortapError, UsageError
+from tensortap.errors import ModelError, PluginError, SourceError, TensortapError, UsageError
 from tensortap.loading import load_callable, taken_by
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
@@ -42,7 +42,7 @@ from tensortap.sinks.names import OutputName, parse_output
 from tensortap.skeletons import Skeleton, skeleton_for
 from tensortap.taps import Tap, name_of
 from tensortap.timing import StageClock
-from tensortap.types import Poses, StreamInfo, TensorFrame
+from tensortap.types import Frame, Poses, StreamInfo, TensorFrame
 from tensortap.zoo import resolve
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def assemble(
     paths = _output_paths(names, inputs, model_path)
     tracker_class = _tracker_class(settings)
     taps = [load_callable(text, "--tap") for text in settings.taps]
-    decoder = decoder or _own_decoder(settings)
+    decoder = decoder or own_decoder(settings)
     if decoder is not None:
         _warn_of_what_has_no_effect(settings, decoder)
     with ExitStack() as opened:
@@ -104,7 +104,7 @@ def assemble(
         if decoder is None and settings.decoder == "none":
             decoder = _Nobody(_skeleton_of(model))
         elif decoder is None:
-            head, decoder = _create_decoder(settings, made.models)
+            head, decoder = create_decoder(settings, made.models)
         about = {**describe(streams, model, engine), "feeding": asdict(made.feeding)}
         outputs = [_open_output(name, path, source_id, opened, settings, about) for name, path, source_id in paths]
         opened.pop_all()
@@ -146,13 +146,13 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
     """Sources and an engine."""
     model = read_model(model_path)
     sources = _open_sources(inputs, opened)
-    feeding = _feeding(settings, model)
+    feeding = feeding_for(settings, model)
     engine, reason = create_engine(settings, model)
     opened.callback(engine.close)
     runtime = PortableRuntime(
         sources,
         engine,
-        Preprocessor(_network_wh(engine), feeding.letterbox, feeding.color),
+        Preprocessor(network_wh_of(engine), feeding.letterbox, feeding.color),
         interval=settings.interval,
         max_frames=settings.max_frames,
         clock=clock,
@@ -236,7 +236,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
     """
     wanted = image_input(model)
-    feeding = _feeding(settings, model)
+    feeding = feeding_for(settings, model)
     asked_hw = settings.imgsz or model.imgsz or (640, 640)
     height, width = wanted.height or asked_hw[0], wanted.width or asked_hw[1]
     if settings.imgsz and settings.imgsz != (height, width):
@@ -265,7 +265,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
 
 
-def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
+def feeding_for(settings: Settings, model: ModelInfo) -> Feeding:
     """How the network wants its pictures: as the authors of its head have it, unless the settings say otherwise."""
     wanted = image_input(model)
     network_wh = (wanted.width, wanted.height) if wanted.width and wanted.height else None
@@ -292,6 +292,20 @@ def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
         mean=feeding.mean if settings.mean is None else settings.mean,
         scale=feeding.scale if settings.scale is None else settings.scale,
     )
+
+
+def first_frame(location: str) -> Frame:
+    """The first frame of an input.
+
+    Raises:
+        SourceError: it cannot be opened, or holds no picture.
+    """
+    with ExitStack() as opened:
+        for source in _open_sources(find_inputs([location]), opened):
+            frame = source.read()
+            if frame is not None:
+                return frame
+    raise SourceError(f"{location} holds no picture that can be decoded.")
 
 
 def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
@@ -342,7 +356,7 @@ def _skeleton_of(model: ModelInfo) -> Skeleton:
     return skeleton_for((model.kpt_shape or (17, 3))[0])
 
 
-def _own_decoder(settings: Settings) -> Decoder | None:
+def own_decoder(settings: Settings) -> Decoder | None:
     """The decoder that the settings name and that is not ours, made with what it takes of the settings; `None` for ours."""
     offered = _decoder_settings(settings)
     if ":" in settings.decoder:
@@ -379,12 +393,13 @@ def _warn_of_what_has_no_effect(settings: Settings, decoder: Decoder) -> None:
             _log.warning("--%s has no effect: the decoder %s does not take it.", name.replace("_", "-"), name_of(decoder))
 
 
-def _network_wh(engine: Engine) -> tuple[int, int]:
+def network_wh_of(engine: Engine) -> tuple[int, int]:
+    """Width and height of the network input."""
     _, height, width, _ = engine.requests[0].images.shape
     return width, height
 
 
-def _create_decoder(settings: Settings, models: Sequence[tuple[ModelInfo, Engine]]) -> tuple[Head, Decoder]:
+def create_decoder(settings: Settings, models: Sequence[tuple[ModelInfo, Engine]]) -> tuple[Head, Decoder]:
     """The decoder of one model, or of recordings that are replayed together."""
     (first, _), *others = models
     head, *heads = [_recognised(settings, model, engine) for model, engine in models]
@@ -403,7 +418,7 @@ def _recognised(settings: Settings, model: ModelInfo, engine: Engine) -> Head:
         return recognise(
             engine.outputs,
             model.metadata,
-            network_wh=engine.network_wh if isinstance(engine, RecordedEngine) else _network_wh(engine),
+            network_wh=engine.network_wh if isinstance(engine, RecordedEngine) else network_wh_of(engine),
             decoder=None if settings.decoder == "auto" else settings.decoder,
             kpt_shape=settings.kpt_shape,
         )
