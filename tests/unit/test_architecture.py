@@ -55,9 +55,11 @@ ALLOWED = {
         "zoo",
     },
     "selftest": CORE | {"assemble", "config", "pipeline", "portable", "taps"},
+    "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
     | {
         "__version__",
+        "bench",
         "cli",
         "config",
         "decode",

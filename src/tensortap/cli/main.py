@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tensortap import __version__
-from tensortap.cli import demo, doctor, evaluate, inspect, models, record, run, scene
+from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, record, run, scene
 from tensortap.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILURE,
@@ -32,6 +32,7 @@ app.command("run", cls=run.RunCommand)(run.run)
 app.command("record", cls=run.RunCommand)(record.record)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("inspect")(inspect.inspect)
 app.command("models")(models.models)
 app.command("scene")(scene.scene)
