@@ -129,7 +129,8 @@ def test_on_the_command_line_without_model_or_engine(place: Path) -> None:
     [
         ranked_outputs,
         lambda path: typed_outputs(
-            path, {name: getattr(TensorProto, name) for name in ["FLOAT16", "DOUBLE", "INT8", "INT64", "BOOL"]}
+            path,
+            {name: getattr(TensorProto, name) for name in ["FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT64", "BOOL"]},
         ),
     ],
 )
