@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tensortap.config import Settings
 from tensortap.decode.heads import recognise
 from tensortap.decode.outputs import Feeding, Head
-from tensortap.errors import ModelError, TensortapError, UsageError
-from tensortap.pipeline import Decoder, Output, Runtime, Sink, Tracker
+from tensortap.errors import ModelError, PluginError, SourceError, TensortapError, UsageError
+from tensortap.loading import load_callable, taken_by
+from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
-from tensortap.registry import AUTO_ENGINES, DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.recording.reader import Recording
+from tensortap.recording.replay import RecordedEngine, ReplayRuntime
+from tensortap.registry import (
+    AUTO_ENGINES,
+    DECODERS,
+    ENGINES,
+    SINKS,
+    SOURCES,
+    TRACKERS,
+    load,
+    load_plugin,
+    package_of,
+    plugins,
+)
 from tensortap.sinks.names import OutputName, parse_output
-from tensortap.skeletons import skeleton_for
+from tensortap.skeletons import Skeleton, skeleton_for
+from tensortap.taps import Tap, name_of
 from tensortap.timing import StageClock
-from tensortap.types import Poses, StreamInfo
+from tensortap.types import Frame, Poses, StreamInfo, TensorFrame
 from tensortap.zoo import resolve
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -35,6 +55,8 @@ class Parts:
     streams: Sequence[StreamInfo]
     runtime: Runtime
     decoder: Decoder
+    taps: Sequence[Tap]
+    """The taps that the settings name."""
     make_tracker: Mapping[int, Callable[[], Tracker]]
     """`source_id` -> a new tracker, for the streams that are tracked."""
     outputs: list[Output]
@@ -42,7 +64,7 @@ class Parts:
     """The people of a frame that nothing looked at."""
     model: ModelInfo
     head: Head | None
-    """What was recognised; `None` with a decoder of the user's own."""
+    """What was recognised; `None` with a decoder of the user's own, or none."""
     feeding: Feeding
     """How the network gets its pictures."""
     engine: Engine
@@ -67,33 +89,31 @@ def assemble(
     """
     names = [parse_output(text) for text in settings.outputs]
     inputs = find_inputs(settings.inputs)
-    model = read_model(find_model(settings.model))
-    paths = _output_paths(names, inputs, model)
+    is_replay = _is_replay(settings, inputs)
+    model_path = None if is_replay else _model_path(settings, find_model)
+    paths = _output_paths(names, inputs, model_path)
     tracker_class = _tracker_class(settings)
+    taps = [load_callable(text, "--tap") for text in settings.taps]
+    decoder = decoder or own_decoder(settings)
+    if decoder is not None:
+        _warn_of_what_has_no_effect(settings, decoder)
     with ExitStack() as opened:
-        sources = _open_sources(inputs, opened)
-        streams = [source.stream for source in sources]
-        feeding = _feeding(settings, model)
-        engine, engine_reason = create_engine(settings, model)
-        opened.callback(engine.close)
+        made = _replay(settings, inputs, clock) if model_path is None else _infer(settings, inputs, model_path, opened, clock)
+        streams, (model, engine) = made.streams, made.models[0]
         head = None
-        if decoder is None:
-            head, decoder = _create_decoder(settings, model, engine)
-        outputs = [_open_output(name, path, source_id, opened) for name, path, source_id in paths]
-        runtime = PortableRuntime(
-            sources,
-            engine,
-            Preprocessor(_network_wh(engine), feeding.letterbox, feeding.color),
-            interval=settings.interval,
-            max_frames=settings.max_frames,
-            clock=clock,
-        )
+        if decoder is None and settings.decoder == "none":
+            decoder = _Nobody(_skeleton_of(model))
+        elif decoder is None:
+            head, decoder = create_decoder(settings, made.models)
+        about = {**describe(streams, model, engine), "feeding": asdict(made.feeding)}
+        outputs = [_open_output(name, path, source_id, opened, settings, about) for name, path, source_id in paths]
         opened.pop_all()
-    skeleton = getattr(decoder, "skeleton", None) or skeleton_for((model.kpt_shape or (17, 3))[0])
+    skeleton = getattr(decoder, "skeleton", None) or _skeleton_of(model)
     return Parts(
         streams=streams,
-        runtime=runtime,
+        runtime=made.runtime,
         decoder=decoder,
+        taps=taps,
         make_tracker={
             stream.source_id: tracker_class
             for stream in streams
@@ -104,10 +124,109 @@ def assemble(
         nobody=Poses.empty(skeleton),
         model=model,
         head=head,
-        feeding=feeding,
+        feeding=made.feeding,
         engine=engine,
-        engine_reason=engine_reason,
+        engine_reason=made.reason,
     )
+
+
+@dataclass(eq=False)
+class _Made:
+    """What gives the tensors."""
+
+    streams: Sequence[StreamInfo]
+    runtime: Runtime
+    models: Sequence[tuple[ModelInfo, Engine]]
+    """One, or one for each recording."""
+    feeding: Feeding
+    reason: str
+
+
+def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened: ExitStack, clock: StageClock | None) -> _Made:
+    """Sources and an engine."""
+    model = read_model(model_path)
+    sources = _open_sources(inputs, opened)
+    feeding = feeding_for(settings, model)
+    engine, reason = create_engine(settings, model)
+    opened.callback(engine.close)
+    runtime = PortableRuntime(
+        sources,
+        engine,
+        Preprocessor(network_wh_of(engine), feeding.letterbox, feeding.color),
+        interval=settings.interval,
+        max_frames=settings.max_frames,
+        clock=clock,
+    )
+    return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
+
+
+def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | None) -> _Made:
+    """Recordings."""
+    recordings: list[Recording] = []
+    streams: list[StreamInfo] = []
+    for found in inputs:
+        recordings.append(Recording(Path(found.location), source_id=len(streams)))
+        streams += recordings[-1].streams
+    runtime = ReplayRuntime(
+        recordings, interval=settings.interval, max_frames=settings.max_frames, realtime=settings.realtime, clock=clock
+    )
+    names = ", ".join(found.name for found in inputs)
+    models = [recorded(recording) for recording in recordings]
+    return _Made(streams, runtime, models, _recorded_feeding(recordings[0]), f"replayed from {names}")
+
+
+def _recorded_feeding(recording: Recording) -> Feeding:
+    """How the network was fed, as far as the recording tells; nothing is fed again."""
+    told = recording.header.get("feeding") or {}
+    try:
+        scale = told["scale"]
+        return Feeding(
+            letterbox=str(told["letterbox"]),
+            color="bgr" if told["color"] == "bgr" else "rgb",
+            scale=_three(scale) if isinstance(scale, list) else float(scale),
+            mean=_three(told["mean"]),
+        )
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return Feeding()
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third
+
+
+def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
+    """Whether the inputs are recordings.
+
+    Raises:
+        UsageError: some are and some are not, or something is asked for that was settled when they were recorded.
+    """
+    recordings = [found for found in inputs if found.kind == "recording"]
+    if not recordings:
+        if settings.realtime:
+            raise UsageError("--realtime is for recordings: files run at full speed, cameras at their own.")
+        return False
+    if len(recordings) < len(inputs):
+        other = next(found for found in inputs if found.kind != "recording")
+        raise UsageError(
+            f"-i {recordings[0].location} is a recording and {other.location} is none. It is replayed without a model, "
+            "the other needs one: run them one after the other."
+        )
+    for name in ("model", "engine", "precision", "batch_size", "imgsz", "letterbox", "color", "mean", "scale", "threads"):
+        if getattr(settings, name) != Settings.model_fields[name].default:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(settings, name)}: {recordings[0].location} is a recording; what its "
+                "tensors were made with was settled when it was made. Leave it out."
+            )
+    return True
+
+
+def _model_path(settings: Settings, find_model: Callable[[str], Path]) -> Path:
+    if settings.model is None:
+        raise UsageError(
+            "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
+        )
+    return find_model(settings.model)
 
 
 def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
@@ -117,7 +236,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
     """
     wanted = image_input(model)
-    feeding = _feeding(settings, model)
+    feeding = feeding_for(settings, model)
     asked_hw = settings.imgsz or model.imgsz or (640, 640)
     height, width = wanted.height or asked_hw[0], wanted.width or asked_hw[1]
     if settings.imgsz and settings.imgsz != (height, width):
@@ -125,7 +244,8 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
             f"--imgsz {settings.imgsz[0]}x{settings.imgsz[1]}: the input of {model.path.name} is fixed at {height}x{width}. "
             "Export the model with dynamic=True or with that size."
         )
-    if height % model.stride or width % model.stride:
+    # A size that the file fixes is right as it is.
+    if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
         raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
 
     def create(name: str) -> Engine:
@@ -145,7 +265,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
 
 
-def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
+def feeding_for(settings: Settings, model: ModelInfo) -> Feeding:
     """How the network wants its pictures: as the authors of its head have it, unless the settings say otherwise."""
     wanted = image_input(model)
     network_wh = (wanted.width, wanted.height) if wanted.width and wanted.height else None
@@ -154,17 +274,38 @@ def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
             {tensor.name: tensor.shape[1:] for tensor in model.outputs},
             model.metadata,
             network_wh=network_wh,
-            decoder=None if settings.decoder == "auto" else settings.decoder,
+            decoder=settings.decoder if settings.decoder in DECODERS else None,
             kpt_shape=settings.kpt_shape,
         ).feeding
     except ModelError:
         feeding = Feeding()  # whoever reads the tensors of a head that is unknown here
+    if wanted.dtype == "uint8":
+        # The model works the rest out itself, and is fed what pictures are everywhere.
+        feeding = replace(feeding, color="rgb")
+        for name in ("mean", "scale"):
+            if getattr(settings, name) is not None:
+                raise UsageError(f"--{name}: {model.path.name} takes pictures as bytes; it has its own {name}, or none.")
     return replace(
         feeding,
         letterbox=feeding.letterbox if settings.letterbox == "auto" else settings.letterbox,
-        # A model that takes bytes works the rest out itself, and is fed what pictures are everywhere.
-        color="rgb" if wanted.dtype == "uint8" else feeding.color,
+        color=feeding.color if settings.color == "auto" else settings.color,
+        mean=feeding.mean if settings.mean is None else settings.mean,
+        scale=feeding.scale if settings.scale is None else settings.scale,
     )
+
+
+def first_frame(location: str) -> Frame:
+    """The first frame of an input.
+
+    Raises:
+        SourceError: it cannot be opened, or holds no picture.
+    """
+    with ExitStack() as opened:
+        for source in _open_sources(find_inputs([location]), opened):
+            frame = source.read()
+            if frame is not None:
+                return frame
+    raise SourceError(f"{location} holds no picture that can be decoded.")
 
 
 def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
@@ -193,48 +334,107 @@ def _open_source(source_id: int, found: Input, threads: int) -> Source:
     source: Source
     if found.kind == "images":
         source = source_class(source_id, found.name, found.paths)
-    elif found.kind == "scene":
-        source = source_class(source_id, found.name, found.location)
-    else:
+    elif found.kind == "video":
         source = source_class(source_id, found.name, found.location, threads=threads)
+    else:
+        source = source_class(source_id, found.name, found.location)
     return source
 
 
-def _network_wh(engine: Engine) -> tuple[int, int]:
+class _Nobody:
+    """The decoder of `--decoder none`: finds nobody, whatever the tensors are."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self._nobody = Poses.empty(skeleton)
+
+    def __call__(self, frame: TensorFrame) -> Poses:
+        return self._nobody
+
+
+def _skeleton_of(model: ModelInfo) -> Skeleton:
+    return skeleton_for((model.kpt_shape or (17, 3))[0])
+
+
+def own_decoder(settings: Settings) -> Decoder | None:
+    """The decoder that the settings name and that is not ours, made with what it takes of the settings; `None` for ours."""
+    offered = _decoder_settings(settings)
+    if ":" in settings.decoder:
+        return load_callable(settings.decoder, "--decoder", offered)
+    if settings.decoder not in plugins("decoder"):
+        return None
+    decoder = load_plugin("decoder", settings.decoder)
+    if not isinstance(decoder, type):
+        return decoder  # type: ignore[no-any-return]
+    try:
+        return decoder(**taken_by(decoder, offered))  # type: ignore[no-any-return]
+    except Exception as exc:  # of somebody else's code
+        point = plugins("decoder")[settings.decoder]
+        raise PluginError(
+            f"The decoder {settings.decoder!r} of the installed package {package_of(point)} cannot be made: "
+            f"{type(exc).__name__}: {exc}"
+        ) from exc
+
+
+def _decoder_settings(settings: Settings) -> dict[str, Any]:
+    """What a decoder's constructor may be told by the settings."""
+    told: dict[str, Any] = {name: getattr(settings, name) for name in ("conf_thres", "iou_thres", "max_det", "clip")}
+    if settings.kpt_shape is not None:
+        told["num_keypoints"], told["keypoint_dims"] = settings.kpt_shape
+    return told
+
+
+def _warn_of_what_has_no_effect(settings: Settings, decoder: Decoder) -> None:
+    """A decoder of one's own that is no class, or takes less, decides itself what the settings ask for."""
+    for name in ("conf_thres", "iou_thres", "max_det", "clip", "kpt_shape"):
+        asked = getattr(settings, name)
+        has = getattr(decoder, "num_keypoints" if name == "kpt_shape" else name, None)
+        if asked != Settings.model_fields[name].default and has is None:
+            _log.warning("--%s has no effect: the decoder %s does not take it.", name.replace("_", "-"), name_of(decoder))
+
+
+def network_wh_of(engine: Engine) -> tuple[int, int]:
+    """Width and height of the network input."""
     _, height, width, _ = engine.requests[0].images.shape
     return width, height
 
 
-def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:
+def create_decoder(settings: Settings, models: Sequence[tuple[ModelInfo, Engine]]) -> tuple[Head, Decoder]:
+    """The decoder of one model, or of recordings that are replayed together."""
+    (first, _), *others = models
+    head, *heads = [_recognised(settings, model, engine) for model, engine in models]
+    for (model, _), other in zip(others, heads, strict=True):
+        if (other.decoder, other.arguments) != (head.decoder, head.arguments):
+            raise ModelError(
+                f"The recordings have different heads: {first.path} has {head.decoder}, {head.reason}; {model.path} has "
+                f"{other.decoder}, {other.reason}. Replay them one by one."
+            )
+    decoder: Decoder = load("decoder", DECODERS, head.decoder)(**{**_decoder_settings(settings), **head.arguments})
+    return head, decoder
+
+
+def _recognised(settings: Settings, model: ModelInfo, engine: Engine) -> Head:
     try:
-        head = recognise(
+        return recognise(
             engine.outputs,
             model.metadata,
-            network_wh=_network_wh(engine),
+            network_wh=engine.network_wh if isinstance(engine, RecordedEngine) else network_wh_of(engine),
             decoder=None if settings.decoder == "auto" else settings.decoder,
             kpt_shape=settings.kpt_shape,
         )
     except ModelError as exc:
         raise ModelError(f"{model.path}: {exc}") from None
-    decoder: Decoder = load("decoder", DECODERS, head.decoder)(
-        **head.arguments,
-        conf_thres=settings.conf_thres,
-        iou_thres=settings.iou_thres,
-        max_det=settings.max_det,
-        clip=settings.clip,
-    )
-    return head, decoder
 
 
 def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
-    if settings.tracker is None:
+    if settings.tracker is None or (settings.decoder == "none" and settings.tracker == "auto"):
         return None
     tracker_class: Callable[[], Tracker] = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
     return tracker_class
 
 
 def _output_paths(
-    names: Sequence[OutputName], inputs: Sequence[Input], model: ModelInfo
+    names: Sequence[OutputName], inputs: Sequence[Input], model_path: Path | None
 ) -> list[tuple[OutputName, Path, int | None]]:
     """Every file to be written, and the one stream that goes there, if it is only one.
 
@@ -251,7 +451,7 @@ def _output_paths(
     for location in (path for found in inputs for path in (found.paths or (found.location,))):
         if not is_url(str(location)):
             taken[_identity(Path(location))] = "it is an input; it would be overwritten"
-    for part in (model.path, model.path.with_suffix(".bin")):
+    for part in (model_path, model_path.with_suffix(".bin")) if model_path else ():
         taken[_identity(part)] = "it is the model; it would be overwritten"
     for name, path, _ in paths:
         if name.sink == "null":
@@ -272,7 +472,14 @@ def _identity(path: Path) -> object:
     return found.st_dev, found.st_ino
 
 
-def _open_output(name: OutputName, path: Path, source_id: int | None, opened: ExitStack) -> Output:
-    sink: Sink = load("sink", SINKS, name.sink)(path)
+def _open_output(
+    name: OutputName, path: Path, source_id: int | None, opened: ExitStack, settings: Settings, about: Mapping[str, object]
+) -> Output:
+    sink_class = load("sink", SINKS, name.sink)
+    sink: Sink | TensorSink = (
+        sink_class(path, about, images=settings.record_frames, compress=settings.record_compress)
+        if name.sink == "recording"
+        else sink_class(path)
+    )
     opened.callback(sink.close)
     return Output(str(path), sink, source_id)

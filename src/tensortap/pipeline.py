@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
+from tensortap.taps import Tap, Taps, described_failure, name_of
 from tensortap.timing import StageClock
 from tensortap.types import Poses, Result, StreamInfo, TensorFrame
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Decoder = Callable[[TensorFrame], Poses]
-Tap = Callable[[TensorFrame], object]
 
 
 class Tracker(Protocol):
@@ -41,6 +41,19 @@ class Sink(Protocol):
 
     def write(self, result: Result) -> None:
         """Take one result. May only queue it."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued and release the output. Closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class TensorSink(Protocol):
+    """Takes what the engine gave, before anyone has interpreted it: a recording. Both methods raise SinkError."""
+
+    def write_tensors(self, frame: TensorFrame) -> None:
+        """Take one frame, inferred or not. Copies what it keeps."""
         ...
 
     def close(self) -> None:
@@ -72,7 +85,7 @@ class Output:
 
     name: str
     """Path or URL, for messages."""
-    sink: Sink
+    sink: Sink | TensorSink
     source_id: int | None = None
     """The one stream that goes there; `None` for all."""
     error: SinkError | None = None
@@ -91,6 +104,8 @@ class Summary:
     """Frames that the model saw."""
     people: int = 0
     """People found, over all frames."""
+    tap_errors: int = 0
+    """How often a tap failed."""
     streams: dict[int, int] = field(default_factory=dict)
     """`source_id` -> frames."""
     seconds: float = 0.0
@@ -109,10 +124,12 @@ class Pipeline:
     Iterate it for `Result`s, take `tensors()` for the model's raw output, or `run()` it for its outputs alone. It runs once.
 
     Args:
-        inputs: a path, URL, folder or glob, or several.
-        model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`.
+        inputs: a path, URL, folder, glob or recording, or several.
+        model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`;
+            `None` where the inputs are recordings.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
-        decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised.
+        decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised. `"none"` finds nobody,
+            for tensors of any model.
         find_model: from the name or path of a model to its file, e.g. `tensortap.zoo.resolve` with a progress bar.
         **settings: fields of `tensortap.config.Settings`, e.g. `conf_thres=0.4`, `engine="onnxruntime"`, `tracker=None`.
 
@@ -123,7 +140,7 @@ class Pipeline:
     def __init__(
         self,
         inputs: str | Path | Sequence[str | Path],
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         outputs: str | Path | Sequence[str | Path] = (),
         decoder: Decoder | str = "auto",
@@ -141,7 +158,7 @@ class Pipeline:
         finding = {"find_model": find_model} if find_model else {}
         self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock, **finding)
         self.summary = Summary()
-        self._taps: list[Tap] = []
+        self._taps = Taps(self.parts.taps, self.settings.on_tap_error)
         self._trackers: dict[int, Tracker] = {}
         self._started = self._closed = False
         # A pipeline that is dropped without having run releases what it opened.
@@ -159,7 +176,7 @@ class Pipeline:
 
     def tap(self, function: Tap) -> Tap:
         """Call a function with every inferred `TensorFrame`, before decoding. Usable as a decorator."""
-        self._taps.append(function)
+        self._taps.add(function)
         return function
 
     def tensors(self) -> Iterator[TensorFrame]:
@@ -179,12 +196,13 @@ class Pipeline:
 
         Raises:
             SourceError: a stream broke; raised when all others have ended.
-            EngineError, DecodeError: nothing more can come.
+            EngineError, DecodeError, TapError: nothing more can come.
         """
         self._start()
         started = time.perf_counter()
         try:
             for frame in self.parts.runtime:
+                self._write(frame)  # first: what a tap or a decoder stumbles over is in the recording
                 result = self._result(frame)
                 self._write(result)
                 yield result
@@ -262,14 +280,9 @@ class Pipeline:
             self.clock.lap("track")
         else:
             if self._taps:
-                for tap in self._taps:
-                    tap(frame)
+                self._tap(frame)
                 self.clock.lap("taps")
-            poses = self.parts.decoder(frame)
-            if not isinstance(poses, Poses):
-                raise DecodeError(
-                    f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton)."
-                )
+            poses = self._decode(frame)
             self.clock.lap("decode")
             if tracker:
                 poses = tracker.update(poses, frame.info.pts_ns)
@@ -280,6 +293,24 @@ class Pipeline:
         self.summary.streams[source_id] = self.summary.streams.get(source_id, 0) + 1
         return Result(frame.frame, poses, frame.inferred)
 
+    def _tap(self, frame: TensorFrame) -> None:
+        try:
+            self._taps(frame)
+        finally:
+            self.summary.tap_errors = self._taps.errors.total()
+
+    def _decode(self, frame: TensorFrame) -> Poses:
+        decoder = self.parts.decoder
+        try:
+            poses = decoder(frame)
+        except TensortapError:
+            raise
+        except Exception as exc:  # of people's own code: which frame it was is half of the answer
+            raise DecodeError(f"The decoder {name_of(decoder)} failed on {described_failure(frame, exc)}") from exc
+        if not isinstance(poses, Poses):
+            raise DecodeError(f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton).")
+        return poses
+
     def _tracker(self, source_id: int) -> Tracker | None:
         make = self.parts.make_tracker.get(source_id)
         if make is None:
@@ -288,14 +319,23 @@ class Pipeline:
             self._trackers[source_id] = make()
         return self._trackers[source_id]
 
-    def _write(self, result: Result) -> None:
+    def _write(self, item: TensorFrame | Result) -> None:
+        """Give it to the outputs that take such: tensors or results."""
         for output in self.parts.outputs:
-            if output.error is None and output.source_id in (None, result.info.source_id):
-                try:
-                    output.sink.write(result)
-                    output.num_frames += 1
-                except SinkError as exc:
-                    self._drop(output, exc)
+            if output.error is not None or output.source_id not in (None, item.info.source_id):
+                continue
+            try:
+                if isinstance(item, TensorFrame):
+                    if not isinstance(output.sink, TensorSink):
+                        continue
+                    output.sink.write_tensors(item)
+                elif isinstance(output.sink, TensorSink):
+                    continue
+                else:
+                    output.sink.write(item)
+                output.num_frames += 1
+            except SinkError as exc:
+                self._drop(output, exc)
         self.clock.lap("sinks")
 
     def _drop(self, output: Output, error: SinkError) -> None:

@@ -47,22 +47,34 @@ def run(
         typer.Option("--model", "-m", help="ONNX file, OpenVINO .xml or its folder, or a name: see tensortap models."),
     ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="Videos, URLs, images, folders, globs; several at once.")
+        list[str] | None,
+        typer.Option("--input", "-i", help="Videos, URLs, images, folders, globs, recordings; several at once."),
     ] = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", help="out.mp4, out.jsonl, results.coco.json, null, - (JSONL); several at once."),
+        typer.Option(
+            "--output", "-o", help="out.mp4, out.jsonl, results.coco.json, out.tap, null, - (JSONL); several at once."
+        ),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     letterbox: Annotated[str, typer.Option(help="auto, " + ", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "auto",
+    color: Annotated[str, typer.Option(help="Order of the channels that the model wants: auto, rgb or bgr.")] = "auto",
+    mean: Annotated[str | None, typer.Option(help="Subtracted from the channels, in 0..255: 123.7,116.3,103.5.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Factor of the channels after that: 0.00392, or one for each.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
-    decoder: Annotated[str, typer.Option(help="auto, or the name of a decoder: docs/decoders.md.")] = "auto",
+    decoder: Annotated[
+        str, typer.Option(help="auto, none (tensors alone, any model), a decoder's name, or your own: my.py:decode.")
+    ] = "auto",
     kpt_shape: Annotated[
         str | None, typer.Option(help="Keypoints and values of each, 17x3, where the model does not say.")
     ] = None,
+    taps: Annotated[
+        list[str] | None, typer.Option("--tap", help="Your function of every TensorFrame, my.py:look; repeatable.")
+    ] = None,
+    on_tap_error: Annotated[str, typer.Option(help="When a tap raises: stop, warn, or drop the tap.")] = "stop",
     conf_thres: Annotated[float, typer.Option(help="Keep people with a score above it.")] = 0.25,
     iou_thres: Annotated[float, typer.Option(help="Of boxes that overlap by more, keep the best.")] = 0.45,
     max_det: Annotated[int, typer.Option(help="At most so many people a frame.")] = 300,
@@ -70,6 +82,10 @@ def run(
     tracker: Annotated[str, typer.Option(help="auto, none or the name of a tracker; auto tracks videos.")] = "auto",
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not track.")] = False,
     interval: Annotated[int, typer.Option(help="Let so many frames pass after each inferred one.")] = 0,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Replay recordings at the speed of their making.")] = False,
+    record_frames: Annotated[
+        bool, typer.Option("--record-frames", help="Store the pictures too where -o names a recording (.tap).")
+    ] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop each input after so many frames.")] = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
@@ -79,10 +95,6 @@ def run(
     if not inputs:
         raise UsageError(
             "Say what to look at: -i VIDEO, URL, image, folder or glob. Example: tensortap run -i a.mp4 -m yolov8n-pose.onnx"
-        )
-    if not model:
-        raise UsageError(
-            "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
         )
     if no_track and tracker not in ("auto", "none"):
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
@@ -99,15 +111,22 @@ def run(
             batch_size=batch_size,
             imgsz=imgsz,
             letterbox=letterbox,
+            color=color,
+            mean=mean,
+            scale=scale,
             threads=threads,
             decoder=decoder,
             kpt_shape=kpt_shape,
+            taps=taps or [],
+            on_tap_error=on_tap_error,
             conf_thres=conf_thres,
             iou_thres=iou_thres,
             max_det=max_det,
             clip=clip,
             tracker=None if no_track else tracker,
             interval=interval,
+            realtime=realtime,
+            record_frames=record_frames,
             max_frames=max_frames,
         ),
         quiet=quiet,

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 import cv2
@@ -256,6 +257,7 @@ class PortableRuntime:
         outputs: Mapping[str, np.ndarray] = {} if batch.request is None else batch.request.wait()
         self._clock.lap("engine wait")
         for frame, box, slot in batch.frames:
-            tensors = {} if slot is None else {name: output[slot] for name, output in outputs.items()}
-            yield TensorFrame(frame, tensors, box)
+            # `...`, because a scalar for each frame is an array of no axes, not a number.
+            tensors = {} if slot is None else {name: output[slot, ...] for name, output in outputs.items()}
+            yield TensorFrame(frame, MappingProxyType(tensors), box)
             self._clock.restart()

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tensortap.errors import SourceError
+from tensortap.recording.format import is_recording
+from tensortap.registry import plugins
 from tensortap.text import printable
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
@@ -22,7 +24,8 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # two letters at least: C:// i
 class Input:
     """One stream to be: a video by path or URL, still images, or a drawn scene."""
 
-    kind: Literal["video", "images", "scene"]
+    kind: str
+    """Name of the source in the registry, or `recording`."""
     name: str
     """Short name for people and files, without credentials."""
     location: str
@@ -77,14 +80,18 @@ def _find(location: str) -> Input:
     if location.startswith("scene://"):
         name = urlsplit(location).netloc or "street"
         return Input("scene", printable(f"scene-{name}"), location)
-    if is_url(location):
+    scheme = location.partition("://")[0] if _URL.match(location) else ""
+    if scheme in plugins("source") or is_url(location):
         parts = urlsplit(location)
-        return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)
+        name = Path(parts.path).name or parts.hostname or "stream"
+        return Input(scheme if scheme in plugins("source") else "video", printable(name), location)
     if location.startswith("file://"):
         location = url2pathname(urlsplit(location).path)
     if not location:
         raise SourceError("An input has no name: -i was given an empty text.")
     path = Path(location)
+    if path.exists() and is_recording(path):
+        return Input("recording", printable(path.name), location)
     if path.is_dir():
         return _folder(location, path)
     if path.exists():
