@@ -41,6 +41,7 @@ SINKS = {
 }
 SOURCES = {
     "images": Entry("tensortap.portable.sources.images:ImageSource"),
+    "live": Entry("tensortap.portable.sources.live:LiveSource"),
     "scene": Entry("tensortap.portable.sources.scene:SceneSource"),
     "video": Entry("tensortap.portable.sources.video:VideoSource"),
 }

@@ -1,10 +1,10 @@
-"""What `-i` means: which of the inputs named are videos, which are images, and which belong together."""
+"""What `-i` means: which of the inputs named are videos, cameras or images, and which belong together."""
 
 from __future__ import annotations
 
 import glob
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -16,13 +16,19 @@ from tensortap.text import printable
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 """Suffixes of still images; everything else is opened as a video."""
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # two letters at least: C:// is a drive
+_LIVE_SCHEMES = frozenset({"rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
+_LIVE_PREFIX = "live+"
+"""Before any URL: read it as a camera, whatever it looks like."""
+_WEBCAM = re.compile(r"(?:webcam:(?://)?|/dev/video)?([0-9]+)(\?.*)?")
+_NAMED = re.compile(r"([\w.-]+)=((?:[a-zA-Z][a-zA-Z0-9+.-]+://|webcam:|/dev/video).+)")
+_SECRET = re.compile(r"(?i)\b(user|username|password|passwd|pwd|pass|token|auth|key|secret)=[^&/?;\s'\"]*")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One stream to be: a video by path or URL, still images, or a drawn scene."""
+    """One stream to be: a video by path or URL, a camera, still images, or a drawn scene."""
 
-    kind: Literal["video", "images", "scene"]
+    kind: Literal["video", "live", "images", "scene"]
     name: str
     """Short name for people and files, without credentials."""
     location: str
@@ -56,12 +62,19 @@ def find_inputs(locations: list[str]) -> list[Input]:
 
 def redact(text: str) -> str:
     """The same text with user names, passwords and query strings of URLs replaced by stars."""
-    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]+://)([^/\s]*@)?([^\s?'\"]*)(\?[^\s'\"]*)?", _redacted, text)
+    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]+://)([^\s?'\"]*)(\?[^\s'\"]*)?", _redacted, text)
 
 
 def _redacted(match: re.Match[str]) -> str:
-    scheme, credentials, rest, query = match.groups()
-    return f"{scheme}{'***@' if credentials else ''}{rest}{'?***' if query else ''}"
+    scheme, rest, query = match.groups()
+    authority, slash, path = rest.partition("/")
+    if "@" not in authority and "@" in path and not re.fullmatch(r"(\[[0-9a-fA-F:.]*\]|[^:]*)(:[0-9]*)?", authority):
+        authority, slash, path = rest, "", ""  # a password with a slash in it
+        if "/" in (behind := rest.rpartition("@")[2]):
+            authority, slash, path = rest[: -len(behind)] + behind.partition("/")[0], "/", behind.partition("/")[2]
+    credentials, at, host = authority.rpartition("@")
+    path = _SECRET.sub(r"\1=***", path)  # some recorders want them there
+    return f"{scheme}{'***@' if at and credentials else at}{host}{slash}{path}{'?***' if query else ''}"
 
 
 def is_url(location: str) -> bool:
@@ -69,15 +82,32 @@ def is_url(location: str) -> bool:
     return bool(_URL.match(location)) and not location.startswith("file://")
 
 
+def short_name(url: str) -> str:
+    """What to call a camera: host and path of its address, without what must not be known: `door.local/stream1`."""
+    name = redact(url).partition("://")[2].removeprefix("***@").lstrip("@").partition("?")[0].rstrip("/")
+    return printable(name or "stream")
+
+
 def _is_glob(location: str) -> bool:
     return glob.has_magic(location) and not Path(location).exists()
 
 
 def _find(location: str) -> Input:
+    named = _NAMED.fullmatch(location)
+    if named and not Path(location).exists():
+        return replace(_find(named[2]), name=printable(named[1]))
+    if location.startswith(_LIVE_PREFIX) and is_url(location):
+        url = location.removeprefix(_LIVE_PREFIX)
+        return Input("live", short_name(url), url)
+    webcam = _WEBCAM.fullmatch(location)
+    if webcam and (location.startswith("/dev/video") or not Path(location).exists()):
+        return Input("live", f"webcam-{webcam[1]}", f"webcam:{webcam[1]}{webcam[2] or ''}")
     if location.startswith("scene://"):
         name = urlsplit(location).netloc or "street"
         return Input("scene", printable(f"scene-{name}"), location)
     if is_url(location):
+        if location.partition("://")[0].lower() in _LIVE_SCHEMES:
+            return Input("live", short_name(location), location)
         parts = urlsplit(location)
         return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)
     if location.startswith("file://"):
