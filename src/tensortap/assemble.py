@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from threading import Lock
 
 from tensortap.config import Settings
 from tensortap.decode.heads import Head, recognise
@@ -18,10 +20,13 @@ from tensortap.portable.engines.base import Engine, InputFormat
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime, Source
+from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
 from tensortap.registry import AUTO_ENGINES, DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.sinks.background import BackgroundSink
 from tensortap.sinks.names import OutputName, parse_output
 from tensortap.skeletons import skeleton_for
+from tensortap.text import printable
 from tensortap.timing import StageClock
 from tensortap.types import Poses, StreamInfo
 from tensortap.zoo import resolve
@@ -34,7 +39,7 @@ class Parts:
     streams: Sequence[StreamInfo]
     runtime: Runtime
     decoder: Decoder
-    make_tracker: Mapping[int, Callable[[], Tracker]]
+    make_tracker: MutableMapping[int, Callable[[], Tracker]]
     """`source_id` -> a new tracker, for the streams that are tracked."""
     outputs: list[Output]
     nobody: Poses
@@ -45,6 +50,8 @@ class Parts:
     engine: Engine
     engine_reason: str
     """Why this engine, in a sentence for people."""
+    add_stream: Callable[[str, str | None], StreamInfo] | None = None
+    """Open another stream, by location and name, and let it take part; `None` where the runtime takes no more."""
 
 
 def assemble(
@@ -63,19 +70,20 @@ def assemble(
         TensortapError: something cannot be meant, found, loaded or written.
     """
     names = [parse_output(text) for text in settings.outputs]
-    inputs = find_inputs(settings.inputs)
+    inputs = _named_apart(find_inputs(settings.inputs), set())
     model = read_model(find_model(settings.model))
     paths = _output_paths(names, inputs, model)
     tracker_class = _tracker_class(settings)
     with ExitStack() as opened:
-        sources = _open_sources(inputs, opened)
+        sources = _open_sources(settings, inputs, opened)
         streams = [source.stream for source in sources]
         engine, engine_reason = create_engine(settings, model)
         opened.callback(engine.close)
         head = None
         if decoder is None:
             head, decoder = _create_decoder(settings, model, engine)
-        outputs = [_open_output(name, path, source_id, opened) for name, path, source_id in paths]
+        live = settings.keep_running or any(stream.is_live for stream in streams)
+        outputs = [_open_output(name, path, source_id, live, opened) for name, path, source_id in paths]
         network_wh = (engine.requests[0].images.shape[2], engine.requests[0].images.shape[1])
         runtime = PortableRuntime(
             sources,
@@ -83,20 +91,18 @@ def assemble(
             Preprocessor(network_wh, settings.letterbox),
             interval=settings.interval,
             max_frames=settings.max_frames,
+            max_latency_seconds=settings.max_latency,
+            hold_open=settings.keep_running,
+            batch_timeout_seconds=settings.batch_timeout,
             clock=clock,
         )
         opened.pop_all()
     skeleton = getattr(decoder, "skeleton", None) or skeleton_for((model.kpt_shape or (17, 3))[0])
-    return Parts(
+    parts = Parts(
         streams=streams,
         runtime=runtime,
         decoder=decoder,
-        make_tracker={
-            stream.source_id: tracker_class
-            for stream in streams
-            # Nobody can be followed from one unrelated picture to the next.
-            if tracker_class and not (stream.is_still and settings.tracker == "auto")
-        },
+        make_tracker={},
         outputs=outputs,
         nobody=Poses.empty(skeleton),
         model=model,
@@ -104,6 +110,68 @@ def assemble(
         engine=engine,
         engine_reason=engine_reason,
     )
+    for stream in streams:
+        _track(stream, settings, parts, tracker_class)
+    parts.add_stream = _Adding(settings, names, parts, runtime, tracker_class)
+    return parts
+
+
+class _Adding:
+    """Adds a stream to a run, with the tracker and the outputs that belong to it alone. May be called by any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        names: Sequence[OutputName],
+        parts: Parts,
+        runtime: PortableRuntime,
+        tracker_class: Callable[[], Tracker] | None,
+    ) -> None:
+        self._settings = settings
+        self._names = [name for name in names if name.per_stream]
+        self._parts = parts
+        self._runtime = runtime
+        self._tracker_class = tracker_class
+        self._numbers = count(len(parts.streams))
+        self._lock = Lock()
+
+    def __call__(self, location: str, name: str | None) -> StreamInfo:
+        with self._lock:
+            [found] = find_inputs([location])
+            found = replace(found, name=printable(name)) if name else found
+            [found] = _named_apart([found], {stream.name for stream in self._runtime.streams})
+            source_id = next(self._numbers)
+            paths = [(each, each.for_stream(source_id), source_id) for each in self._names]
+            _refuse_clashes(paths, [found], self._parts.model, [output.name for output in self._parts.outputs])
+            with ExitStack() as opened:
+                source = _open_source(self._settings, source_id, found, threads=1)
+                opened.callback(source.close)
+                outputs = [_open_output(each, path, source_id, True, opened) for each, path, _ in paths]
+                _track(source.stream, self._settings, self._parts, self._tracker_class)
+                self._parts.outputs += outputs
+                self._runtime.add(source)
+                opened.pop_all()
+            return source.stream
+
+
+def _track(stream: StreamInfo, settings: Settings, parts: Parts, tracker_class: Callable[[], Tracker] | None) -> None:
+    """Have a stream tracked, where that makes sense: nobody can be followed from one unrelated picture to the next."""
+    if tracker_class and not (stream.is_still and settings.tracker == "auto"):
+        parts.make_tracker[stream.source_id] = tracker_class
+
+
+def _named_apart(inputs: Sequence[Input], taken: Collection[str]) -> list[Input]:
+    """The same inputs with names that tell cameras apart: `door`, `door-2`."""
+    named: list[Input] = []
+    used = {*taken}
+    for found in inputs:
+        name, number = found.name, 1
+        while name in used and found.kind in ("live", "scene"):
+            number += 1
+            name = f"{found.name}-{number}"
+        used.add(name)
+        named.append(replace(found, name=name))
+    return named
 
 
 def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
@@ -140,7 +208,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
 
 
-def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
+def _open_sources(settings: Settings, inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     """All streams, or one error that names every input that cannot be opened."""
     sources: list[Source] = []
     errors: list[TensortapError] = []
@@ -148,7 +216,7 @@ def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     threads = 0 if len(inputs) < (os.cpu_count() or 1) else 1
     for source_id, found in enumerate(inputs):
         try:
-            source = _open_source(source_id, found, threads)
+            source = _open_source(settings, source_id, found, threads)
         except TensortapError as exc:
             errors.append(exc)
             continue
@@ -161,16 +229,32 @@ def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     return sources
 
 
-def _open_source(source_id: int, found: Input, threads: int) -> Source:
+def _open_source(settings: Settings, source_id: int, found: Input, threads: int) -> Source:
     source_class = load("source", SOURCES, found.kind)
     source: Source
     if found.kind == "images":
         source = source_class(source_id, found.name, found.paths)
     elif found.kind == "scene":
         source = source_class(source_id, found.name, found.location)
+    elif found.kind == "live":
+        source = source_class(source_id, found.name, found.location, settings=_live_settings(settings))
     else:
-        source = source_class(source_id, found.name, found.location, threads=threads)
+        video = source_class(source_id, found.name, found.location, threads=threads)
+        if video.is_endless:
+            video.close()
+            return _open_source(settings, source_id, replace(found, kind="live"), threads)
+        source = video
     return source
+
+
+def _live_settings(settings: Settings) -> LiveSettings:
+    return LiveSettings(
+        open_timeout_seconds=settings.open_timeout,
+        stall_timeout_seconds=settings.stall_timeout,
+        retry_max_seconds=settings.retry_max,
+        retries=settings.retries,
+        rtsp_transport=settings.rtsp_transport,
+    )
 
 
 def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:
@@ -203,11 +287,21 @@ def _output_paths(
     """
     paths: list[tuple[OutputName, Path, int | None]] = []
     for name in names:
-        if name.per_stream and len(inputs) > 1:
-            paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
-        else:
+        if not name.per_stream:
             paths.append((name, name.path, None))
-    taken: dict[object, str] = {}
+        elif len(inputs) == 1:
+            paths.append((name, name.path, 0))
+        else:
+            paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
+    _refuse_clashes(paths, inputs, model, [])
+    return paths
+
+
+def _refuse_clashes(
+    paths: Sequence[tuple[OutputName, Path, int | None]], inputs: Sequence[Input], model: ModelInfo, outputs: Sequence[str]
+) -> None:
+    """Raises UsageError where one of the paths is an input, the model, or written to already."""
+    taken: dict[object, str] = {_identity(Path(output)): f"two outputs would write {output}" for output in outputs}
     for location in (path for found in inputs for path in (found.paths or (found.location,))):
         if not is_url(str(location)):
             taken[_identity(Path(location))] = "it is an input; it would be overwritten"
@@ -220,7 +314,6 @@ def _output_paths(
         if clash:
             raise UsageError(f"-o {name.text}: {clash}. Choose another name.")
         taken[_identity(path)] = f"two outputs would write {path}"
-    return paths
 
 
 def _identity(path: Path) -> object:
@@ -232,7 +325,14 @@ def _identity(path: Path) -> object:
     return found.st_dev, found.st_ino
 
 
-def _open_output(name: OutputName, path: Path, source_id: int | None, opened: ExitStack) -> Output:
+def _open_output(name: OutputName, path: Path, source_id: int | None, live: bool, opened: ExitStack) -> Output:
+    """An output, closed again if something else fails.
+
+    Args:
+        live: with live streams, a sink that is not made for them works in the background.
+    """
     sink: Sink = load("sink", SINKS, name.sink)(path)
+    if live and not getattr(sink, "handles_live", False):
+        sink = BackgroundSink(str(path), sink)
     opened.callback(sink.close)
     return Output(str(path), sink, source_id)

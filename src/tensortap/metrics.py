@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tensortap.types import FrameInfo, StreamState
+from tensortap.types import FrameInfo, StreamInfo, StreamState
 
 _RATE_SECONDS = 5.0
 """Frame rates are those of the last so many seconds."""
@@ -117,7 +117,7 @@ class StreamStatus:
     """Why it is in this state; may be empty."""
     since_ns: int
     """Since when, wall-clock nanoseconds since 1970."""
-    size_wh: tuple[int, int] | None
+    size_wh: tuple[int, int] | None = None
     """Of the frames, as far as they are known."""
     queued: int = 0
     """Frames that wait for the engine."""
@@ -129,6 +129,13 @@ class StreamStatus:
     """Packets or files that could not be decoded."""
     reconnects: int = 0
     """How often it has come back."""
+
+    @classmethod
+    def of(cls, stream: StreamInfo, damaged: int) -> StreamStatus:
+        """A stream of which nothing more is known than that it runs."""
+        return cls(
+            stream.source_id, stream.name, stream.is_live, StreamState.ONLINE, "", 0, size_wh=stream.size_wh, damaged=damaged
+        )
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,21 @@ class StreamNumbers:
     """Results a second over the last five seconds."""
     latency: Distribution = field(default_factory=Distribution)
     """From capture to result; live streams only."""
+
+    @classmethod
+    def of(cls, status: StreamStatus, meter: StreamMeter | None) -> StreamNumbers:
+        """Both halves; `None` where no result has come yet."""
+        if meter is None:
+            return cls(status)
+        return cls(
+            status,
+            frames=meter.frames,
+            inferred=meter.inferred,
+            people=meter.people,
+            people_now=meter.people_now,
+            frame_rate=meter.frame_rate,
+            latency=meter.latency.distribution(),
+        )
 
 
 @dataclass(frozen=True)
@@ -177,9 +199,7 @@ class Numbers:
     """In the order of their numbers; removed ones are not there any more."""
     outputs: Sequence[OutputNumbers]
     engine: Distribution
-    """From the start of a batch to its tensors."""
-    batches: int
-    """Batches that the engine was given."""
+    """From the start of a batch to its tensors; its count is that of the batches."""
 
     @property
     def frame_rate(self) -> float:

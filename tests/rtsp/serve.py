@@ -52,7 +52,7 @@ class Camera:
         self.sources: list[object] = []
         self.factory = GstRtspServer.RTSPMediaFactory()
         self.factory.set_launch(LAUNCH)
-        # Every client has a pipeline of its own: a shared one sometimes stays mute for a client that comes while another leaves.
+        # A pipeline for each client: a shared one sometimes stays mute for a client that comes while another leaves.
         self.factory.set_shared(False)
         self.factory.connect("media-configure", self.configure)
         threading.Thread(target=self.play, daemon=True).start()

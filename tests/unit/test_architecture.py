@@ -26,14 +26,15 @@ ALLOWED = {
     "registry": {"errors"},
     "timing": set(),
     "statistics": set(),
+    "metrics": {"types"},
     "decode": CORE | {"decode"},
     "track": CORE | {"track"},
     "sinks": CORE | {"sinks", "registry"},
     "scenes": CORE | {"scenes"},
-    "portable": CORE | {"portable", "timing", "registry", "scenes"},
+    "portable": CORE | {"metrics", "portable", "timing", "registry", "scenes"},
     "config": {"errors", "geometry", "registry"},
     "evaluation": CORE,
-    "pipeline": CORE | {"timing", "assemble", "config"},  # assemble and config inside functions
+    "pipeline": CORE | {"metrics", "timing", "assemble", "config"},  # assemble and config inside functions
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
     "cli": CORE

@@ -197,9 +197,9 @@ def test_a_queue_that_drops_keeps_the_newest() -> None:
         gate.wait(10)
         taken.append(item)
 
-    worker = BackgroundWorker("test", consume, lambda: None, queue_size=3, when_full="drop")
+    worker = BackgroundWorker("test", consume, lambda: None, queue_size=3)
     for item in range(50):
-        worker.put(item)
+        worker.put(item, drop=True)
     gate.set()
     worker.close()
     assert taken[-3:] == [47, 48, 49]

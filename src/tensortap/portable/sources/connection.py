@@ -9,7 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import av
@@ -154,7 +154,7 @@ class FfmpegConnection:
                     continue
                 if self._in_segments and packet.size and self._seen.add(packet.pts, bytes(packet)):
                     known_pts.add(packet.pts)  # decoded all the same: others build on it
-                decoded = self._decode(packet)
+                decoded = self._decode(cast("av.Packet[av.VideoStream]", packet))
                 if not decoded:
                     yield None
                 for frame in decoded:

@@ -20,7 +20,7 @@ _LIVE_SCHEMES = frozenset({"rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "sr
 _LIVE_PREFIX = "live+"
 """Before any URL: read it as a camera, whatever it looks like."""
 _WEBCAM = re.compile(r"(?:webcam:(?://)?|/dev/video)?([0-9]+)(\?.*)?")
-_NAMED = re.compile(r"([\w.-]+)=((?:[a-zA-Z][a-zA-Z0-9+.-]+://|webcam:|/dev/video).+)")
+_NAMED = re.compile(r"([\w. -]+)=((?:[a-zA-Z][a-zA-Z0-9+.-]+://|webcam:|/dev/video).+)")
 _SECRET = re.compile(r"(?i)\b(user|username|password|passwd|pwd|pass|token|auth|key|secret)=[^&/?;\s'\"]*")
 
 
@@ -96,24 +96,32 @@ def _find(location: str) -> Input:
     named = _NAMED.fullmatch(location)
     if named and not Path(location).exists():
         return replace(_find(named[2]), name=printable(named[1]))
-    if location.startswith(_LIVE_PREFIX) and is_url(location):
-        url = location.removeprefix(_LIVE_PREFIX)
-        return Input("live", short_name(url), url)
     webcam = _WEBCAM.fullmatch(location)
     if webcam and (location.startswith("/dev/video") or not Path(location).exists()):
         return Input("live", f"webcam-{webcam[1]}", f"webcam:{webcam[1]}{webcam[2] or ''}")
-    if location.startswith("scene://"):
-        name = urlsplit(location).netloc or "street"
-        return Input("scene", printable(f"scene-{name}"), location)
     if is_url(location):
-        if location.partition("://")[0].lower() in _LIVE_SCHEMES:
-            return Input("live", short_name(location), location)
-        parts = urlsplit(location)
-        return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)
+        return _find_url(location)
     if location.startswith("file://"):
         location = url2pathname(urlsplit(location).path)
     if not location:
         raise SourceError("An input has no name: -i was given an empty text.")
+    return _find_path(location)
+
+
+def _find_url(location: str) -> Input:
+    scheme = location.partition("://")[0].lower()
+    if scheme == "scene":
+        return Input("scene", printable(f"scene-{urlsplit(location).netloc or 'street'}"), location)
+    if scheme.startswith(_LIVE_PREFIX):
+        url = location[len(_LIVE_PREFIX) :]
+        return Input("live", short_name(url), url)
+    if scheme in _LIVE_SCHEMES:
+        return Input("live", short_name(location), location)
+    parts = urlsplit(location)
+    return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)
+
+
+def _find_path(location: str) -> Input:
     path = Path(location)
     if path.is_dir():
         return _folder(location, path)

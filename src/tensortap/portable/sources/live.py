@@ -106,10 +106,9 @@ class LiveSource:
             SourceError: the camera was given up after `retries` attempts.
         """
         while not self._closed:
-            if self._attempt is None:
-                self._begin()
-            attempt = self._attempt
-            assert attempt is not None
+            attempt = self._attempt or self._begin()
+            if attempt is None:
+                continue
             picture = attempt.take(self._deadline)
             if picture is not None:
                 return self._frame(picture, attempt)
@@ -124,16 +123,17 @@ class LiveSource:
             self._closed = True
             self._changed.notify_all()
 
-    def _begin(self) -> None:
-        """Start the next connection."""
+    def _begin(self) -> _Attempt | None:
+        """Start the next connection, or wait a little where too many hang."""
         if self._state is None:
             self._tell(StreamState.CONNECTING, "")
         self._given_up = [attempt for attempt in self._given_up if attempt.is_alive()]
         if len(self._given_up) < _MOST_HANGING:
             self._attempt = _Attempt(self._connect, self._changed, lambda: self._closed, f"tensortap-{self.stream.name}")
-            return
+            return self._attempt
         self._tell(StreamState.OFFLINE, f"{len(self._given_up)} earlier attempts still hang")
         self._sleep(1.0)
+        return None
 
     def _deadline(self, attempt: _Attempt) -> float:
         """When to lose patience, on the clock of `time.monotonic()`."""
@@ -220,9 +220,7 @@ class LiveSource:
             self._times[state] = self._times.get(state, 0) + 1
             self._since_ns = time.time_ns()
         self._state, self._reason = state, reason
-        self._listener(
-            StreamEvent(self.stream.source_id, self.stream.name, state, reason, self._since_ns, self._times[state])
-        )
+        self._listener(StreamEvent(self.stream.source_id, self.stream.name, state, reason, self._since_ns, self._times[state]))
 
 
 class _Attempt:

@@ -78,6 +78,14 @@ class VideoSource:
             num_frames=self._num_frames(float(rate) if rate else None),
         )
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether this is a camera rather than a recording: a URL that announces neither length nor duration."""
+        container = self._container
+        if not self._is_url or container.duration is not None:
+            return False
+        return container.format.name == "hls" or container.size <= 0
+
     def read(self) -> Frame | None:
         """The next frame, `None` at the end.
 
