@@ -45,6 +45,8 @@ SOURCES = {
     "scene": Entry("tensortap.portable.sources.scene:SceneSource"),
     "video": Entry("tensortap.portable.sources.video:VideoSource"),
 }
+WEB = Entry("tensortap.web.server:WebServer", ("starlette", "uvicorn", "prometheus_client"), 'pip install "tensortap[web]"')
+"""What `--web` starts."""
 # Without its dependencies, because one of them is an OpenCV that shares its files with the headless one: docs/tracking.md.
 _INSTALL_TRACKERS = (
     'pip install "supervision>=0.26.1" "pydeprecate>=0.9,<0.14" requests && pip install --no-deps "trackers>=2.6"'
@@ -74,11 +76,17 @@ def load(kind: str, table: dict[str, Entry], name: str) -> Any:
     """
     if name not in table:
         raise UsageError(f"There is no {kind} called {name!r}. Choose one of: {', '.join(sorted(table))}.")
-    entry = table[name]
+    return load_entry(table[name], f"The {kind} {name!r}")
+
+
+def load_entry(entry: Entry, what: str) -> Any:
+    """The class of one entry; `what` begins the message if it cannot be had.
+
+    Raises:
+        MissingDependencyError: it needs a package that is not installed.
+    """
     missing = missing_modules(entry)
     if missing:
-        raise MissingDependencyError(
-            f"The {kind} {name!r} needs {' and '.join(missing)}, which is not installed. Try: {entry.install}"
-        )
+        raise MissingDependencyError(f"{what} needs {' and '.join(missing)}, which is not installed. Try: {entry.install}")
     module, _, attribute = entry.target.partition(":")
     return getattr(importlib.import_module(module), attribute)

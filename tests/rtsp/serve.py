@@ -2,8 +2,8 @@
 
     python3 serve.py '{"port": 0, "mounts": {"/cam": {"clip": "cam.clip", "drop": 0.05}}}'
 
-A clip is what `clips.write_clip` made: H.264 pictures, each with its size in front. It is played in real time, over and over,
-to all clients together, from the moment the server starts: a client that comes later sees what a camera would show then.
+A clip is what `rtsp.clips.write_clip` made: H.264 pictures, each with its size in front. It is played in real time, over and
+over, to all clients together, from the moment the server starts: a client that comes later sees what a camera shows then.
 Prints `ready PORT` when it listens, and ends when its standard input is closed.
 """
 
@@ -92,6 +92,8 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(wanted["port"]))
+    # Clients come at the same time: without threads each would wait until those before it have seen a keyframe.
+    server.get_thread_pool().set_max_threads(8)
     mounts = server.get_mount_points()
     cameras = [Camera(**mount) for mount in wanted["mounts"].values()]
     for path, camera in zip(wanted["mounts"], cameras, strict=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,9 +22,11 @@ from tensortap.cli.console import (
     print_error,
     print_json,
 )
-from tensortap.cli.progress import Progress
+from tensortap.cli.progress import Progress, StatsLines
 from tensortap.errors import SinkError, SourceError, TensortapError
+from tensortap.metrics import StreamNumbers
 from tensortap.pipeline import Pipeline
+from tensortap.registry import WEB, load_entry
 from tensortap.text import printable
 from tensortap.types import Result
 
@@ -31,7 +34,13 @@ OnResult = Callable[[Result], object]
 
 
 def run_pipeline(
-    make: Callable[[], Pipeline], *, quiet: bool = False, as_json: bool = False, on_result: OnResult | None = None
+    make: Callable[[], Pipeline],
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+    on_result: OnResult | None = None,
+    stats: float | None = None,
+    web: str | None = None,
 ) -> dict[str, Any]:
     """Make a pipeline, run it to its end, and say how it went.
 
@@ -40,6 +49,8 @@ def run_pipeline(
         quiet: no progress, no summary.
         as_json: print the outcome on the standard output.
         on_result: shows what is found instead of the progress bar.
+        stats: seconds between lines with the frame rate of every stream, instead of the progress bar.
+        web: address to serve metrics and health at.
 
     Returns:
         What `--json` prints, of a run that went well.
@@ -50,8 +61,8 @@ def run_pipeline(
     started = time.perf_counter()
     with stop_on_signals():
         pipeline = make()
-        with pipeline:
-            error = _run(pipeline, quiet, on_result)
+        with pipeline, _beside(pipeline, stats, web):
+            error = _run(pipeline, quiet, on_result or (_nothing if stats else None))
         outcome = _outcome(pipeline, started, error)
     if error is not None and isinstance(error.__cause__, BrokenPipeError):
         raise typer.Exit(EXIT_BROKEN_PIPE)  # as in `| head`: who read it has enough
@@ -68,6 +79,23 @@ def run_pipeline(
     return outcome
 
 
+@contextmanager
+def _beside(pipeline: Pipeline, stats: float | None, web: str | None) -> Iterator[None]:
+    """What goes on beside the run."""
+    with ExitStack() as beside:
+        if web is not None:
+            server = load_entry(WEB, "--web")(web, pipeline.numbers)
+            beside.callback(server.close)
+            console.print(f"metrics at {server.url}/metrics", soft_wrap=True)
+        if stats is not None:
+            beside.enter_context(StatsLines(console, pipeline, stats))
+        yield
+
+
+def _nothing(result: Result) -> None:
+    """The lines of `--stats` say what there is to say."""
+
+
 def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> TensortapError | None:
     """Run to the end, to Ctrl-C, or to the error that is given back; the outputs are complete then."""
     parts = pipeline.parts
@@ -76,7 +104,7 @@ def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> Tensort
         console.print(f"[bold]{escape(printable(parts.model.path.name))}[/] on {escape(engine)}", soft_wrap=True)
         if parts.head:
             console.print(f"[dim]{parts.head.decoder}: {escape(parts.head.reason)}[/]", soft_wrap=True)
-        if not parts.outputs and on_result is None:
+        if not parts.outputs and on_result in (None, _nothing):
             console.print("[yellow]no output: what is found is only counted. Name some with -o, e.g. -o out.mp4 out.jsonl[/]")
     with Progress(console, pipeline, quiet or on_result is not None) as progress:
         try:
@@ -100,6 +128,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
     errors = [*pipeline.errors]
     if error is not None and error not in errors:
         errors.append(error)
+    numbers = {stream.status.source_id: stream for stream in pipeline.numbers().streams}
     seconds = summary.seconds
     start_up_seconds = max(0.0, time.perf_counter() - started - seconds)
     return {
@@ -122,16 +151,36 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
                 "source_id": stream.source_id,
                 "name": stream.name,
                 "frames": summary.streams.get(stream.source_id, 0),
-                "damaged": parts.runtime.damaged.get(stream.source_id, 0),
+                "damaged": numbers[stream.source_id].status.damaged,
+                **(_live_outcome(numbers[stream.source_id]) if stream.is_live else {}),
             }
-            for stream in parts.streams
+            for stream in pipeline.streams
         ],
         "outputs": [
-            {"path": output.name, "frames": output.num_frames, "error": str(output.error) if output.error else None}
+            {
+                "path": output.name,
+                "frames": output.num_frames,
+                "dropped": output.dropped,
+                "error": str(output.error) if output.error else None,
+            }
             for output in parts.outputs
         ],
         "interrupted": summary.interrupted,
         "errors": [str(exc) for exc in errors],
+    }
+
+
+def _live_outcome(stream: StreamNumbers) -> dict[str, Any]:
+    """What there is to say of a camera besides."""
+    status, latency = stream.status, stream.latency
+    return {
+        "dropped_behind": status.dropped_behind,
+        "dropped_late": status.dropped_late,
+        "reconnects": status.reconnects,
+        "latency_ms": {
+            name: None if seconds is None else round(seconds * 1e3, 1)
+            for name, seconds in (("p50", latency.p50), ("p95", latency.p95), ("p99", latency.p99))
+        },
     }
 
 
@@ -145,6 +194,8 @@ def _print_summary(outcome: dict[str, Any]) -> None:
     for stream in outcome["streams"]:
         if stream["damaged"]:
             console.print(f"[yellow]{escape(stream['name'])}: {stream['damaged']} damaged packets or files left out[/]")
+        if dropped := stream.get("dropped_behind", 0) + stream.get("dropped_late", 0):
+            console.print(f"[yellow]{escape(stream['name'])}: {dropped} frames dropped, the engine was behind[/]")
     table = Table("stage", "ms a frame", box=None, padding=(0, 2), header_style="dim")
     table.columns[1].justify = "right"
     for stage, milliseconds in outcome["milliseconds_per_frame"].items():
@@ -158,6 +209,8 @@ def _print_summary(outcome: dict[str, Any]) -> None:
             console.print(f"[red]failed[/] {path} after {output['frames']} frames")
         elif output["frames"]:
             console.print(f"[green]wrote[/] {path}")
+            if output["dropped"]:
+                console.print(f"[yellow]{path}: {output['dropped']} results lost, it was too slow[/]")
         else:
             console.print(f"[yellow]nothing written:[/] {path}")
 
