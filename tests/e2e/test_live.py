@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
+from cameras import http_camera, rtmp_camera
+from liverun import LOOP, PATIENCE, QUICK, lost, never_twice, no_thread_is_left, running
 from models import pose_model
-from rtsp.clips import number_of, write_clip
+from rtsp.clips import write_clip
 from rtsp.server import RtspServer
-from tensortap import Pipeline, Result, UsageError
-from tensortap.types import StreamEvent, StreamState
+from tensortap import Pipeline, UsageError
+from tensortap.types import StreamState
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs POSIX signals")
-PATIENCE = 30.0
-QUICK = {"open_timeout": 1.5, "stall_timeout": 1.0, "retry_max": 0.3}
-LOOP = 600
-"""Pictures in a clip, which is played over and over."""
 
 
 @pytest.fixture(scope="module")
@@ -44,95 +48,16 @@ def large_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = threading.active_count()
-    yield
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
-
-
-class LiveRun:
-    """A pipeline that runs on a thread, and what has come out of it so far."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline = pipeline
-        self.events: list[StreamEvent] = []
-        self.numbers: dict[str, list[int]] = {}
-        """Source -> the numbers that its pictures show."""
-        self.sizes: dict[str, list[tuple[int, int]]] = {}
-        self.error: BaseException | None = None
-        pipeline.on_event(self.events.append)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.pipeline.run(on_result=self._look)
-        except BaseException as exc:
-            self.error = exc
-
-    def _look(self, result: Result) -> None:
-        assert result.image is not None
-        self.numbers.setdefault(result.info.source, []).append(number_of(result.image))
-        self.sizes.setdefault(result.info.source, []).append(result.info.size_wh)
-
-    def count(self, source: str) -> int:
-        return len(self.numbers.get(source, ()))
-
-    def states(self, source: str) -> list[StreamState]:
-        return [event.state for event in self.events if event.source == source]
-
-    def until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for something to become true."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert self.error is None, self.error
-            assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s; {self.events}, {self.pipeline.numbers()}"
-            time.sleep(0.02)
-
-    def until_frames(self, source: str, more: int) -> None:
-        """Wait for so many more frames of a stream."""
-        wanted = self.count(source) + more
-        self.until(f"{more} frames of {source}", lambda: self.count(source) >= wanted)
-
-    def close(self) -> None:
-        self.pipeline.close()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-
-@contextmanager
-def running(inputs: Sequence[str], model: Path, **settings: Any) -> Iterator[LiveRun]:
-    """A run of cameras that is closed in the end."""
-    run = LiveRun(Pipeline(inputs, model, **{**QUICK, **settings}))
-    try:
-        yield run
-    finally:
-        run.close()
-    assert run.error is None
-
-
-def lost(run: LiveRun, source: str) -> int:
-    """Pictures between the first and the last that did not come out, less those that are accounted for as dropped."""
-    numbers = run.numbers[source]
-    missing = sum((after - before) % LOOP - 1 for before, after in pairwise(numbers))
-    [stream] = [stream for stream in run.pipeline.numbers().streams if stream.status.name == source]
-    return missing - stream.status.dropped_behind
-
-
-def never_twice(numbers: Sequence[int]) -> bool:
-    """Whether every picture is a newer one than that before it."""
-    return all(0 < (after - before) % LOOP < LOOP // 2 for before, after in pairwise(numbers))
+def _threads() -> Iterator[None]:
+    with no_thread_is_left():
+        yield
 
 
 def test_cameras_are_served_alike_and_on_time(model: Path, clip: Path) -> None:
     with RtspServer({f"/{number}": {"clip": clip} for number in range(4)}) as server:
         inputs = [f"cam{number}={server.url(f'/{number}')}" for number in range(4)]
         with running(inputs, model, batch_size=2) as run:
-            for number in range(4):
-                run.until_frames(f"cam{number}", 20)
+            run.until("20 frames of each", lambda: min(run.count(f"cam{number}") for number in range(4)) >= 20)
             numbers = run.pipeline.numbers()
             assert all(lost(run, f"cam{number}") <= 0 for number in range(4))
             assert all(never_twice(found) for found in run.numbers.values())
@@ -345,3 +270,114 @@ def test_nothing_secret_is_told(model: Path, clip: Path, tmp_path: Path, caplog:
             told = [caplog.text, str(run.events), str(run.pipeline.numbers()), exposition(run.pipeline.numbers()).decode()]
     assert "404" in str(run.events)
     assert not [text for text in [*told, (tmp_path / "out.jsonl").read_text()] if "geheim" in text or "nutzer" in text]
+
+
+def test_motion_jpeg_over_http(model: Path) -> None:
+    with http_camera() as camera, running([f"a={camera.url}/mjpeg"], model) as run:
+        run.until_frames("a", 10)
+        assert never_twice(run.numbers["a"])
+        [stream] = run.pipeline.numbers().streams
+        assert stream.status.is_live  # found out, the URL does not say so
+        camera.broken.set()
+        run.until("a is offline", lambda: run.states("a")[-1] is StreamState.OFFLINE)
+        camera.broken.clear()
+        run.until_frames("a", 5)
+        assert never_twice(run.numbers["a"])
+
+
+def test_hls_at_its_pace_and_no_segment_twice(model: Path) -> None:
+    with http_camera() as camera, running([f"a={camera.url}/live.m3u8"], model) as run:
+        run.until_frames("a", 10)
+        camera.broken.set()
+        run.until("a is down", lambda: run.states("a")[-1] is not StreamState.ONLINE)
+        camera.broken.clear()
+        # The playlist still offers what was shown already.
+        run.until_frames("a", 15)
+        assert never_twice(run.numbers["a"])
+        [stream] = run.pipeline.numbers().streams
+        assert stream.status.dropped_behind < 5  # half a second of pictures comes at once, but is shown one by one
+
+
+def test_hls_with_an_end_is_a_recording(model: Path) -> None:
+    with http_camera() as camera:
+        results = list(Pipeline(f"{camera.url}/whole.m3u8", model))
+    assert [result.info.index for result in results] == list(range(20))
+    assert not results[0].info.is_live
+
+
+def test_rtmp(model: Path) -> None:
+    with rtmp_camera() as camera, running([f"a={camera.url}"], model) as run:
+        run.until_frames("a", 20)
+        assert never_twice(run.numbers["a"])
+
+
+def test_an_output_that_nobody_reads_delays_nothing(model: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # holds it open, reads nothing: it takes 64 KiB
+    try:
+        outputs = [f"jsonl:{pipe}", tmp_path / "out.jsonl"]
+        pipeline = Pipeline("scene://gym?people=1&size=128x128&fps=200&live=1", model, outputs=outputs)
+        sink: Any = pipeline.parts.outputs[0].sink
+        sink._worker._queue.maxsize = 20
+        for _ in pipeline:
+            if sink.dropped > 20:
+                pipeline.close()
+    finally:
+        os.close(reader)
+    [error] = pipeline.errors
+    assert "does not take what is left for it within 1 s" in str(error)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == pipeline.summary.frames
+    assert pipeline.numbers().outputs[0].dropped > 20
+
+
+def frames_of(path: Path, source: str) -> int:
+    """Lines of a stream's frames, events left out."""
+    return path.read_text().count(f'"source":"{source}","index"') if path.exists() else 0
+
+
+def command(model: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tensortap", "run", "-m", str(model), *arguments]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_ends_at_once_whatever_its_cameras_do(model: Path, clip: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with hostile(mute) as mute_port, RtspServer({"/a": {"clip": clip}}) as server, RtspServer({"/b": {"clip": clip}}) as frozen:
+        inputs = [f"a={server.url('/a')}", f"b={frozen.url('/b')}", f"c=rtsp://127.0.0.1:{mute_port}/x"]
+        arguments = command(model, "-i", *inputs, "-o", "out.mp4", "out.jsonl", "--stats", "0.5", "--web", ":0")
+        process = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        out = tmp_path / "out.jsonl"
+        wait_until(lambda: min(frames_of(out, "a"), frames_of(out, "b")) > 3)
+        frozen.freeze()
+        time.sleep(0.5)
+        process.send_signal(number)
+        stopped = time.monotonic()
+        _, stderr = process.communicate(timeout=30)
+        assert time.monotonic() - stopped < 6  # 3 s are asked for; a busy machine may take longer
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert re.search(r"frames/s; a \d+\.\d .*b \d+\.\d .*c (connecting|offline)", stderr), stderr
+    assert "stopped:" in stderr
+    for stream, source in enumerate("ab"):
+        with av.open(str(tmp_path / f"out-{stream}.mp4")) as container:
+            assert sum(1 for _ in container.decode(video=0)) == frames_of(out, source)
+
+
+def test_a_killed_run_leaves_what_it_has_written(model: Path, clip: Path, tmp_path: Path) -> None:
+    with RtspServer({"/a": {"clip": clip}}) as server:
+        arguments = command(model, "-i", server.url("/a"), "-o", "out.mp4", "out.jsonl", "-q")
+        process = subprocess.Popen(arguments, cwd=tmp_path)
+        out = tmp_path / "out.jsonl"
+        wait_until(lambda: out.exists() and len(out.read_text().splitlines()) > 40)
+        process.kill()
+        process.wait()
+    assert len([json.loads(line) for line in out.read_text().splitlines()]) > 40
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 10
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -47,17 +47,11 @@ class BackgroundWorker(Generic[Item]):
             item: what `consume` gets.
             drop: where the queue is full, lose its oldest item (live) rather than wait (files).
         """
-        while True:
-            self._raise_error()
-            try:
-                self._queue.put(item, block=not drop)
-                return
-            except queue.Full:
-                try:
-                    self._queue.get_nowait()
-                    self.dropped += 1
-                except queue.Empty:
-                    continue  # the thread was faster
+        self._raise_error()
+        if drop:
+            self._put_instead(item)
+        else:
+            self._queue.put(item)
 
     def close(self, timeout_seconds: float | None = None) -> bool:
         """Consume what is queued, finish, and join the thread. Raises what the thread raised. Closing twice is fine.
@@ -78,11 +72,26 @@ class BackgroundWorker(Generic[Item]):
                 pass
             except KeyboardInterrupt as exc:  # what is queued is finished first: an output must not be left half done
                 interrupt = exc
-            self._given_up = deadline is not None and time.monotonic() >= deadline
+            if deadline is not None and time.monotonic() >= deadline and self._thread.is_alive():
+                self._given_up = self._closed = True
+                self._put_instead(_END)  # should it ever come back
         if interrupt is not None:
             raise interrupt
         self._raise_error()
         return not self._thread.is_alive()
+
+    def _put_instead(self, item: object) -> None:
+        """Queue an item without waiting, in place of the oldest ones where the queue is full."""
+        while True:
+            try:
+                self._queue.put_nowait(item)
+                return
+            except queue.Full:
+                try:
+                    self._queue.get_nowait()
+                    self.dropped += 1
+                except queue.Empty:
+                    continue  # the thread was faster
 
     def _raise_error(self) -> None:
         if self._error is not None:
