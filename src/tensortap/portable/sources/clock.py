@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 _SECOND_NS = 1_000_000_000
 _FARTHEST_NS = 10 * _SECOND_NS
 """Own timestamps that stray farther from the time of arrival have been set anew."""
@@ -49,8 +47,8 @@ class LiveClock:
     camera's are taken, moved to where its first frame arrived, and moved again after a reconnect or a jump. A clock that runs
     fast or slow is followed unnoticeably.
 
-    How late a frame is, compared with those that came fastest lately, shows what a network or a server held back: the least
-    delay of the last 5 to 10 s counts as none. A constant delay cannot be seen from here.
+    How late a frame is, compared with the fastest tenth lately, shows what a network or a server held back; the delay of those
+    counts as none. A constant delay cannot be seen from here, and one that has come to stay is forgotten after 5 to 10 s.
     """
 
     def __init__(self) -> None:
@@ -58,13 +56,15 @@ class LiveClock:
         self._shift_ns: int | None = None
         self._last_ns = -1
         self._last_arrival_ns = 0
-        self._delays: deque[tuple[int, int]] = deque()
-        """(when it began, least arrival minus own time) of the running and the former window."""
+        self._delays: list[int] = []
+        """Arrival minus own time of the frames in this window."""
+        self._window_began_ns = 0
+        self._usual_delay_ns: int | None = None
+        """Of the window before."""
 
     def reconnect(self) -> None:
         """A new connection: its timestamps have nothing to do with those before."""
         self._shift_ns = None
-        self._delays.clear()
 
     def time(self, own_ns: int | None, arrival_ns: int) -> tuple[int, int]:
         """pts of the next frame, and how late it came, both in nanoseconds.
@@ -82,7 +82,7 @@ class LiveClock:
         else:
             if self._shift_ns is None or abs(own_ns + self._shift_ns - since_start_ns) > _FARTHEST_NS:
                 self._shift_ns = since_start_ns - own_ns
-                self._delays.clear()
+                self._delays, self._window_began_ns, self._usual_delay_ns = [], arrival_ns, None
             late_ns = self._lateness(arrival_ns - own_ns, arrival_ns)
             astray_ns = since_start_ns - late_ns - (own_ns + self._shift_ns)
             step_ns = (arrival_ns - self._last_arrival_ns) // _SLEW
@@ -94,11 +94,10 @@ class LiveClock:
         return pts_ns, late_ns
 
     def _lateness(self, delay_ns: int, arrival_ns: int) -> int:
-        if not self._delays or arrival_ns - self._delays[-1][0] > _WINDOW_NS:
-            self._delays.append((arrival_ns, delay_ns))
-        else:
-            begun_ns, least_ns = self._delays[-1]
-            self._delays[-1] = (begun_ns, min(least_ns, delay_ns))
-        while len(self._delays) > 2:
-            self._delays.popleft()
-        return delay_ns - min(least_ns for _, least_ns in self._delays)
+        if arrival_ns - self._window_began_ns > _WINDOW_NS and self._delays:
+            # Not the least: a camera that stamps one frame too late would make all others look late.
+            self._usual_delay_ns = sorted(self._delays)[len(self._delays) // 10]
+            self._delays, self._window_began_ns = [], arrival_ns
+        self._delays.append(delay_ns)
+        usual_ns = min(self._delays) if self._usual_delay_ns is None else self._usual_delay_ns
+        return max(0, delay_ns - usual_ns)

@@ -25,6 +25,8 @@ _MOST_PIXELS = 64_000_000
 """A camera that claims to have more is broken, or wants our memory."""
 _WITHOUT_TIMES = frozenset({"mjpeg", "mpjpeg"})
 """Formats that have no timestamps: FFmpeg makes them up."""
+_HELD_BACK = frozenset({"mpegts", "rtp", "rtsp", "sdp"})
+"""Formats in which FFmpeg knows the end of an H.264 or H.265 picture only when the next one begins."""
 _WEBCAM_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 
@@ -53,7 +55,7 @@ class Picture:
     own_ns: int | None
     """The camera's timestamp; `None` where there is none to be trusted."""
     arrival_ns: int
-    """When its packet came, by `time.monotonic_ns()`."""
+    """When it had come, by `time.monotonic_ns()`."""
 
 
 class RefusedError(SourceError):
@@ -140,10 +142,12 @@ class FfmpegConnection:
         self.frame_rate = float(rate) if rate and 0.1 <= rate <= 240 else None
         self._has_times = self._container.format.name not in _WITHOUT_TIMES
         self._in_segments = self._container.format.name == "hls"
+        codec = self._video.codec_context.name
+        self._holds_back = self._container.format.name in _HELD_BACK and codec in ("h264", "hevc")
 
     def pictures(self) -> Iterator[Picture | None]:
         """Pictures as they come; see `Connection`."""
-        pace = _Pace()
+        pace, before_ns = _Pace(), None
         known_pts: set[int | None] = set()
         try:
             # All streams, sound too: where nothing but sound comes, the caller must still be able to look around.
@@ -168,7 +172,11 @@ class FfmpegConnection:
                             time.sleep(min(seconds, 0.1))
                             yield None
                         arrival_ns = time.monotonic_ns()
-                    yield Picture(frame, own_ns, arrival_ns)
+                    held_ns = 0
+                    if self._holds_back and own_ns is not None and before_ns is not None:
+                        held_ns = max(0, min(_SECOND_NS, own_ns - before_ns))
+                    before_ns = own_ns
+                    yield Picture(frame, own_ns, arrival_ns - held_ns)
         except av.error.FFmpegError as exc:
             raise SourceError(why(exc)) from exc
 
