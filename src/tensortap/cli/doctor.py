@@ -18,7 +18,7 @@ from tensortap import __version__
 from tensortap.cli.console import EXIT_FAILURE, DebugOption, JsonOption, print_json
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
 from tensortap.portable.quiet_openvino import import_openvino
-from tensortap.registry import AUTO_ENGINES, ENGINES, TRACKERS, Entry, missing_modules
+from tensortap.registry import AUTO_ENGINES, ENGINES, TRACKERS, WEB, Entry, missing_modules
 
 # Package -> what it is imported as. Engines are looked at on their own.
 _PACKAGES = {
@@ -66,6 +66,7 @@ def _report() -> dict[str, Any]:
         "trackers": {
             name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
         },
+        "web": {"available": not missing_modules(WEB), "install": WEB.install},
         "problems": [*broken, *_engine_problems(usable), *_opencv_problems(list(builds))],
         "usable": bool(usable) and not broken,
     }
@@ -166,6 +167,8 @@ def _print(report: dict[str, Any]) -> None:
         names = [name for name, tracker in report["trackers"].items() if tracker["install"] == install]
         trackers.add_row(", ".join(names), f"[dim]{escape(install)}[/]")
     console.print(trackers)
+    web = "[green]available[/]" if report["web"]["available"] else f"[dim]{escape(report['web']['install'])}[/]"
+    console.print(f"  [dim]--web[/]  {web}")
     for problem in report["problems"]:
         console.print(f"[yellow]{escape(problem)}[/]")
     if not report["problems"]:
