@@ -25,6 +25,9 @@ _MAX_DAMAGED_IN_A_ROW = 2000
 """So many packets without one frame between them: not a damaged spot, but no video any more."""
 
 
+_CHECK_ADDRESS = "Check the address and the network; a camera that may be down needs live+ in front."
+
+
 class VideoSource:
     """The frames of a video's first picture stream, upright, with their own timestamps.
 
@@ -126,17 +129,21 @@ class VideoSource:
             return av.open(f"file:{location}")  # with its protocol: names may hold colons
         except av.error.ExitError as exc:
             raise SourceError(
-                f"{self._location} gave no answer within {timeout_seconds:g} s. Check the address and the network."
-            ) from exc
+                f"{self._location} gave no answer within {timeout_seconds:g} s. {_CHECK_ADDRESS}"
+            ) from self._cause(exc)
         except av.error.InvalidDataError as exc:
             raise SourceError(
                 f"{self._location} is not a video that FFmpeg can read, or it was cut off before its index was written."
-            ) from exc
+            ) from self._cause(exc)
         except av.error.FFmpegError as exc:
-            hint = " Check the address and the network." if self._is_url else ""
-            raise SourceError(f"{self._location} cannot be opened: {exc.strerror or exc}.{hint}") from exc
+            hint = f" {_CHECK_ADDRESS}" if self._is_url else ""
+            raise SourceError(f"{self._location} cannot be opened: {exc.strerror or exc}.{hint}") from self._cause(exc)
         except (OSError, ValueError) as exc:
-            raise SourceError(f"{self._location} cannot be opened: {exc}") from exc
+            raise SourceError(f"{self._location} cannot be opened: {redact(str(exc))}") from self._cause(exc)
+
+    def _cause(self, exc: Exception) -> Exception | None:
+        """What to show below our own message: FFmpeg's errors hold the address as it is, with the password."""
+        return None if self._is_url else exc
 
     def _num_frames(self, rate: float | None) -> int | None:
         """Frames to come, an estimate: what the index announces, or what fits the duration where an edit list shows less."""
@@ -176,9 +183,11 @@ class VideoSource:
             return packet
         except av.error.FFmpegError as exc:
             if isinstance(exc, av.error.ExitError):
-                raise SourceError(f"{self._location} stopped answering after {self._index} frames.") from exc
+                raise SourceError(f"{self._location} stopped answering after {self._index} frames.") from self._cause(exc)
             if self._is_url or isinstance(exc, OSError):
-                raise SourceError(f"{self._location} broke off after {self._index} frames: {exc.strerror or exc}.") from exc
+                raise SourceError(
+                    f"{self._location} broke off after {self._index} frames: {exc.strerror or exc}."
+                ) from self._cause(exc)
             self._count_damage(exc)
             # The error ended the iterator; reading goes on behind the damage.
             self._packets = self._container.demux(self._video)
