@@ -61,7 +61,7 @@ def run_pipeline(
     started = time.perf_counter()
     with stop_on_signals():
         pipeline = make()
-        with pipeline, _beside(pipeline, stats, web):
+        with pipeline, _beside(pipeline, stats, web, quiet):
             error = _run(pipeline, quiet, on_result or (_nothing if stats else None))
         outcome = _outcome(pipeline, started, error)
     if error is not None and isinstance(error.__cause__, BrokenPipeError):
@@ -80,13 +80,14 @@ def run_pipeline(
 
 
 @contextmanager
-def _beside(pipeline: Pipeline, stats: float | None, web: str | None) -> Iterator[None]:
+def _beside(pipeline: Pipeline, stats: float | None, web: str | None, quiet: bool) -> Iterator[None]:
     """What goes on beside the run."""
     with ExitStack() as beside:
         if web is not None:
             server = load_entry(WEB, "--web")(web, pipeline.numbers)
             beside.callback(server.close)
-            console.print(f"metrics at {server.url}/metrics", soft_wrap=True)
+            if not quiet:
+                console.print(f"metrics at {server.url}/metrics", soft_wrap=True)
         if stats is not None:
             beside.enter_context(StatsLines(console, pipeline, stats))
         yield
