@@ -89,6 +89,44 @@ def detection_model(path: Path, metadata: dict[str, str] | None = None) -> Path:
     return _save(path, nodes, [image], [output], constants, metadata or {})
 
 
+def rtmo_model(path: Path) -> Path:
+    """A model with RTMO's outputs and one person, whose keypoints are the means of the first and last channel it was fed."""
+    constants = {
+        "told": np.array([[[8, 8, 56, 56, 0.9]]], np.float32),
+        "scores": np.full((1, 1, 17, 1), 0.8, np.float32),
+        "ends": np.array([0, 2], np.int64),
+        "point": np.array([-1, 1, 1, 2], np.int64),
+        "everyone": np.array([1, 1, 17, 1], np.int64),
+        "zero": np.zeros(1, np.float32),
+        "flat": np.array([-1, 1, 1], np.int64),
+        "last": np.array([3], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("Gather", ["means", "ends"], ["both"], axis=1),
+        helper.make_node("Reshape", ["both", "point"], ["points"]),
+        helper.make_node("Tile", ["points", "everyone"], ["all_points"]),
+        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Reshape", ["nothing", "flat"], ["nothing_3"]),
+        helper.make_node("Add", ["told", "nothing_3"], ["dets"]),
+        helper.make_node("Unsqueeze", ["nothing_3", "last"], ["nothing_4"]),
+        helper.make_node("Add", ["scores", "nothing_4"], ["all_scores"]),
+        helper.make_node("Concat", ["all_points", "all_scores"], ["keypoints"], axis=3),
+    ]
+    return _save(
+        path,
+        nodes,
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 64, 64])],
+        [
+            helper.make_tensor_value_info("dets", TensorProto.FLOAT, ["batch", "people", 5]),
+            helper.make_tensor_value_info("keypoints", TensorProto.FLOAT, ["batch", "people", 17, 3]),
+        ],
+        constants,
+        {},
+    )
+
+
 def channel_means(
     path: Path, *, layout: str = "NCHW", dtype: int = TensorProto.FLOAT, batch: int | None = None, num_outputs: int = 1
 ) -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Lock
 
 from tensortap.config import Settings
-from tensortap.decode.heads import Head, recognise
+from tensortap.decode.heads import recognise
+from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import ModelError, TensortapError, UsageError
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
@@ -47,6 +48,8 @@ class Parts:
     model: ModelInfo
     head: Head | None
     """What was recognised; `None` with a decoder of the user's own."""
+    feeding: Feeding
+    """How the network gets its pictures."""
     engine: Engine
     engine_reason: str
     """Why this engine, in a sentence for people."""
@@ -77,6 +80,7 @@ def assemble(
     with ExitStack() as opened:
         sources = _open_sources(settings, inputs, opened)
         streams = [source.stream for source in sources]
+        feeding = _feeding(settings, model)
         engine, engine_reason = create_engine(settings, model)
         opened.callback(engine.close)
         head = None
@@ -84,11 +88,10 @@ def assemble(
             head, decoder = _create_decoder(settings, model, engine)
         live = settings.keep_running or any(stream.is_live for stream in streams)
         outputs = [_open_output(name, path, source_id, live, opened) for name, path, source_id in paths]
-        network_wh = (engine.requests[0].images.shape[2], engine.requests[0].images.shape[1])
         runtime = PortableRuntime(
             sources,
             engine,
-            Preprocessor(network_wh, settings.letterbox),
+            Preprocessor(_network_wh(engine), feeding.letterbox, feeding.color),
             interval=settings.interval,
             max_frames=settings.max_frames,
             max_latency_seconds=settings.max_latency,
@@ -107,6 +110,7 @@ def assemble(
         nobody=Poses.empty(skeleton),
         model=model,
         head=head,
+        feeding=feeding,
         engine=engine,
         engine_reason=engine_reason,
     )
@@ -181,6 +185,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
     """
     wanted = image_input(model)
+    feeding = _feeding(settings, model)
     asked_hw = settings.imgsz or model.imgsz or (640, 640)
     height, width = wanted.height or asked_hw[0], wanted.width or asked_hw[1]
     if settings.imgsz and settings.imgsz != (height, width):
@@ -195,7 +200,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
         engine_class = load("engine", ENGINES, name)
         engine: Engine = engine_class(
             model,
-            InputFormat(color="rgb"),
+            InputFormat(feeding.color, feeding.scale, feeding.mean),
             network_wh=(width, height),
             batch_size=settings.batch_size or wanted.batch or 1,
             precision=settings.precision,
@@ -206,6 +211,28 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     if settings.engine != "auto":
         return create(settings.engine), "asked for by name"
     return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
+
+
+def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
+    """How the network wants its pictures: as the authors of its head have it, unless the settings say otherwise."""
+    wanted = image_input(model)
+    network_wh = (wanted.width, wanted.height) if wanted.width and wanted.height else None
+    try:
+        feeding = recognise(
+            {tensor.name: tensor.shape[1:] for tensor in model.outputs},
+            model.metadata,
+            network_wh=network_wh,
+            decoder=None if settings.decoder == "auto" else settings.decoder,
+            kpt_shape=settings.kpt_shape,
+        ).feeding
+    except ModelError:
+        feeding = Feeding()  # whoever reads the tensors of a head that is unknown here
+    return replace(
+        feeding,
+        letterbox=feeding.letterbox if settings.letterbox == "auto" else settings.letterbox,
+        # A model that takes bytes works the rest out itself, and is fed what pictures are everywhere.
+        color="rgb" if wanted.dtype == "uint8" else feeding.color,
+    )
 
 
 def _open_sources(settings: Settings, inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
@@ -257,15 +284,28 @@ def _live_settings(settings: Settings) -> LiveSettings:
     )
 
 
+def _network_wh(engine: Engine) -> tuple[int, int]:
+    _, height, width, _ = engine.requests[0].images.shape
+    return width, height
+
+
 def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:
     try:
-        head = recognise(engine.outputs, model.metadata)
+        head = recognise(
+            engine.outputs,
+            model.metadata,
+            network_wh=_network_wh(engine),
+            decoder=None if settings.decoder == "auto" else settings.decoder,
+            kpt_shape=settings.kpt_shape,
+        )
     except ModelError as exc:
         raise ModelError(f"{model.path}: {exc}") from None
-    if settings.decoder not in ("auto", head.decoder):
-        raise ModelError(f"--decoder {settings.decoder}: {model.path.name} has the head of {head.decoder}: {head.reason}.")
     decoder: Decoder = load("decoder", DECODERS, head.decoder)(
-        **head.arguments, conf_thres=settings.conf_thres, iou_thres=settings.iou_thres, max_det=settings.max_det
+        **head.arguments,
+        conf_thres=settings.conf_thres,
+        iou_thres=settings.iou_thres,
+        max_det=settings.max_det,
+        clip=settings.clip,
     )
     return head, decoder
 

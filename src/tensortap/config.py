@@ -31,6 +31,16 @@ def _as_size(value: Any) -> Any:
     return value
 
 
+def _as_kpt_shape(value: Any) -> Any:
+    """ "17x3" or "17" (values of 3) -> (17, 3)."""
+    if isinstance(value, int):
+        return value, 3
+    if isinstance(value, str):
+        parts = value.lower().replace(",", "x").split("x")
+        return (parts[0], 3) if len(parts) == 1 else tuple(parts)
+    return value
+
+
 def _as_model(value: Any) -> Any:
     """A `Path` is a path even where its name is one of the zoo's: `Path("demo")` -> `./demo`."""
     if isinstance(value, Path):
@@ -38,6 +48,9 @@ def _as_model(value: Any) -> Any:
     return value
 
 
+KptShape = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=2, le=3)]], BeforeValidator(_as_kpt_shape)
+]
 Size = Annotated[tuple[Annotated[int, Field(ge=32, le=8192)], Annotated[int, Field(ge=32, le=8192)]], BeforeValidator(_as_size)]
 
 
@@ -61,19 +74,23 @@ class Settings(BaseModel):
     """Frames a batch; `None` takes the model's own, or 1 where it is dynamic."""
     imgsz: Size | None = None
     """Network input (height, width) of a dynamic model; `None` takes what its metadata say."""
-    letterbox: str = "ultralytics"
-    """How frames are placed in the network input."""
+    letterbox: str = "auto"
+    """How frames are placed in the network input: `auto` as the authors of the head do, or the name of a policy."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Cores the engine may use; `None` for all."""
 
     decoder: str = "auto"
     """`auto` recognises the head; or a name of the registry."""
+    kpt_shape: KptShape | None = None
+    """Number of keypoints and values of each (2 or 3), for models whose files do not say; `None` takes what they say."""
     conf_thres: float = Field(default=0.25, ge=0, le=1)
     """People with a score above it are kept."""
     iou_thres: float = Field(default=0.45, ge=0, le=1)
     """Of boxes of one class that overlap by more, the best one stays."""
     max_det: int = Field(default=300, ge=1)
     """At most so many people a frame."""
+    clip: bool = False
+    """Move boxes and keypoints outside the frame to its edge."""
 
     tracker: str | None = "auto"
     """`auto` is `pose` on videos and none on still images; `None` never tracks; or a name of the registry."""
@@ -123,7 +140,7 @@ class Settings(BaseModel):
     @field_validator("letterbox")
     @classmethod
     def _known_letterbox(cls, value: str) -> str:
-        return _known(value, set(LETTERBOX_POLICIES))
+        return _known(value, {"auto", *LETTERBOX_POLICIES})
 
     @classmethod
     def checked(cls, **values: Any) -> Settings:

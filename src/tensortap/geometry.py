@@ -57,24 +57,27 @@ class Letterbox:
         """float32 (N, 4), source -> network pixels. Nothing is clipped."""
         return self.points_to_network(boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
 
+    def place_in_source(self, points: np.ndarray) -> None:
+        """float32 (..., 2 or more), network -> source pixels, in place: for arrays that the caller has just made."""
+        scale, shift = self._to_source
+        points[..., :2] = points[..., :2] * scale + shift
+
     @cached_property
     def _to_source(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and shift, float32 (2,) each, of network -> source."""
+        """Scale and shift, float64 (2,) each, of network -> source: only the result is rounded to float32."""
         ratio, offset, origin = np.array(self.ratio_xy), np.array(self.offset_xy), np.array(self.crop_xyxy[:2])
-        return (1 / ratio).astype(np.float32), (origin - offset / ratio).astype(np.float32)
+        return 1 / ratio, origin - offset / ratio
 
     @cached_property
     def _to_network(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and shift, float32 (2,) each, of source -> network."""
+        """Scale and shift, float64 (2,) each, of source -> network."""
         ratio, offset, origin = np.array(self.ratio_xy), np.array(self.offset_xy), np.array(self.crop_xyxy[:2])
-        return ratio.astype(np.float32), (offset - origin * ratio).astype(np.float32)
+        return ratio, offset - origin * ratio
 
     @staticmethod
     def _map(points: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
         mapped = points.astype(np.float32)
-        xy = mapped[..., :2]
-        xy *= scale
-        xy += shift
+        mapped[..., :2] = points[..., :2] * scale + shift
         return mapped
 
 
@@ -154,9 +157,10 @@ def box_areas(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 def iou_matrix(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     """float (M, N): intersection over union of boxes (M, 4) and (N, 4), both xyxy; 0 where both are empty."""
-    top_left = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-    bottom_right = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    overlap = np.maximum(bottom_right - top_left, 0).prod(axis=2)
+    # Width and height apart: NumPy's product along a short axis takes five times as long.
+    width = np.minimum(boxes_a[:, None, 2], boxes_b[None, :, 2]) - np.maximum(boxes_a[:, None, 0], boxes_b[None, :, 0])
+    height = np.minimum(boxes_a[:, None, 3], boxes_b[None, :, 3]) - np.maximum(boxes_a[:, None, 1], boxes_b[None, :, 1])
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
     union = box_areas(boxes_a)[:, None] + box_areas(boxes_b)[None, :] - overlap
     iou: np.ndarray = overlap / np.maximum(union, 1e-9)
     return iou

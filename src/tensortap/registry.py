@@ -23,7 +23,14 @@ class Entry:
 
 
 DECODERS = {
+    "deepstream-yolo-pose": Entry("tensortap.decode.deepstream_yolo_pose:DeepStreamYoloPoseDecoder"),
+    "end2end": Entry("tensortap.decode.end2end:End2EndDecoder"),
+    "heatmap": Entry("tensortap.decode.region:HeatmapDecoder"),
+    "rtmo": Entry("tensortap.decode.rtmo:RtmoDecoder"),
+    "simcc": Entry("tensortap.decode.region:SimccDecoder"),
+    "yolo-nas-pose": Entry("tensortap.decode.yolo_nas_pose:YoloNasPoseDecoder"),
     "yolo-pose": Entry("tensortap.decode.yolo_pose:YoloPoseDecoder"),
+    "yolov7-pose": Entry("tensortap.decode.yolov7_pose:YoloV7PoseDecoder"),
 }
 ENGINES = {
     "onnxruntime": Entry(

@@ -168,7 +168,7 @@ def test_garbage_in_the_middle_costs_frames_and_is_counted(place: Path, tmp_path
     run = tensortap("run", "-i", path, "-m", place / "pose.onnx", "-o", "out.jsonl", "--json", cwd=tmp_path)
     assert run.returncode == OK, run.stderr
     assert "a.avi is damaged near frame 7" in run.stderr
-    assert json.loads(run.stdout)["streams"][0] == {"source_id": 0, "name": "a.avi", "frames": 19, "damaged": 1}
+    assert json.loads(run.stdout)["streams"][0] == {"source_id": 0, "name": "a.avi", "frames": 19, "damaged": 1, "rejected": {}}
     assert len(lines(tmp_path / "out.jsonl")) == 19
 
 

@@ -34,19 +34,23 @@ ALLOWED = {
     "portable": CORE | {"metrics", "portable", "timing", "registry", "scenes"},
     "config": {"errors", "geometry", "registry"},
     "evaluation": CORE,
+    "plot": CORE | {"decode", "sinks"},
     "pipeline": CORE | {"metrics", "timing", "assemble", "config"},  # assemble and config inside functions
     "web": {"errors", "metrics", "types", "web"},
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
+    "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
     | {
         "__version__",
+        "bench",
         "cli",
         "config",
         "decode",
         "evaluation",
         "metrics",
         "pipeline",
+        "plot",
         "portable",
         "registry",
         "scenes",

@@ -16,7 +16,7 @@ MAX_PEOPLE = 16
 SIDE = 224
 TRAINING_SEEDS = 1_000_000
 """Seeds from here on are for training; those below are never seen by it."""
-_FLIPPED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+FLIPPED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 
 
 class SceneBatches(IterableDataset[tuple[Tensor, ...]]):
@@ -97,7 +97,7 @@ def _place(
     )
     places = truth.keypoints * scale + (left, top)
     flat = truth.boxes_xyxy * scale + (left, top, left, top)
-    visibility = truth.visibility.copy()
+    visibility = np.where(truth.tellable, truth.visibility, 0)
     visibility[((places < 0) | (places >= (width, height))).any(axis=-1)] = 0
     flat[:, 0::2] = flat[:, 0::2].clip(0, width)
     flat[:, 1::2] = flat[:, 1::2].clip(0, height)
@@ -105,7 +105,7 @@ def _place(
         image[:] = image[:, ::-1]
         places[..., 0] = width - places[..., 0]
         flat[:, [0, 2]] = width - flat[:, [2, 0]]
-        places, visibility = places[:, _FLIPPED], visibility[:, _FLIPPED]
+        places, visibility = places[:, FLIPPED], visibility[:, FLIPPED]
     kept = np.flatnonzero(((visibility == 2).sum(axis=1) >= 3) & (flat[:, 3] - flat[:, 1] > 10))[:MAX_PEOPLE]
     boxes[: len(kept)] = flat[kept]
     keypoints[: len(kept), :, :2] = places[kept]

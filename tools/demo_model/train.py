@@ -9,11 +9,13 @@ import argparse
 import copy
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from data import SceneBatches
 from network import NUM_KEYPOINTS, STRIDES, PoseNet, decode
+from store import Store
 from torch import Tensor, distributed, nn
 from torch import multiprocessing as mp
 from torch.utils.data import DataLoader
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=24, help="pictures a step and process")
     parser.add_argument("--processes", type=int, default=1, help="on CPUs: as many as cores, each with one thread")
     parser.add_argument("--workers", type=int, default=0, help="on a GPU: processes that draw pictures")
+    parser.add_argument("--keep", type=int, default=0, help="on a GPU: pictures to keep there and learn from again, varied")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="weights.pt to go on from")
@@ -62,25 +65,16 @@ def train(rank: int, options: argparse.Namespace, rendezvous: Path | None) -> No
     weights = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW([{"params": weights, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=0.0)
-    batches = iter(
-        DataLoader(
-            SceneBatches(options.batch, options.seed, rank),
-            batch_size=None,
-            num_workers=options.workers,
-            prefetch_factor=3 if options.workers else None,
-            pin_memory=device.type == "cuda",
-        )
-    )
+    batches = _batches(options, rank, device)
     started, step, share, running = time.monotonic(), 0, 0.0, torch.zeros(5, device=device)
     while share < 1.0:
         # The rate follows the clock: whatever the machine, the last minutes are the calmest.
         rate = options.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
         for group in optimiser.param_groups:
             group["lr"] = rate
-        images, *truth = (tensor.to(device, non_blocking=True) for tensor in next(batches))
-        pictures = images.to(memory_format=torch.channels_last).float() / 255
+        pictures, *truth = next(batches)
         with torch.autocast(device.type, torch.bfloat16):
-            maps = net(pictures)
+            maps = net(pictures.to(memory_format=torch.channels_last))
         losses = torch.cat((loss_of(maps[:-1], *truth), part_loss(maps[-1], *truth[1:])[None]))
         optimiser.zero_grad(set_to_none=True)
         losses.sum().backward()
@@ -108,6 +102,24 @@ def train(rank: int, options: argparse.Namespace, rendezvous: Path | None) -> No
     if rank == 0:
         torch.save(average.state_dict(), options.out / "weights.pt")
         print(f"{step} steps, {step * options.batch * options.processes} pictures")
+
+
+def _batches(options: argparse.Namespace, rank: int, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+    """Pictures (B, 3, H, W) float in 0..1 and their truth on the device, for ever."""
+    loader = DataLoader(
+        SceneBatches(options.batch, options.seed, rank),
+        batch_size=None,
+        num_workers=options.workers,
+        prefetch_factor=3 if options.workers else None,
+        pin_memory=device.type == "cuda",
+    )
+    if options.keep:
+        store = Store(iter(loader), options.keep, device)
+        while True:
+            yield store.sample(options.batch)
+    for batch in loader:
+        images, *truth = (part.to(device, non_blocking=True) for part in batch)
+        yield images.float() / 255, *truth
 
 
 def _agree(net: nn.Module, share: float) -> float:

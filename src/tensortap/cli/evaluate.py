@@ -56,13 +56,18 @@ def evaluate(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
-    letterbox: Annotated[str, typer.Option(help="How images are placed in the network input.")] = "ultralytics",
+    letterbox: Annotated[str, typer.Option(help="How images are placed in the network input.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Images a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
+    decoder: Annotated[str, typer.Option(help="auto, or the name of a decoder: docs/decoders.md.")] = "auto",
+    kpt_shape: Annotated[
+        str | None, typer.Option(help="Keypoints and values of each, 17x3, where the model does not say.")
+    ] = None,
     conf_thres: Annotated[float, typer.Option(help="Keep people with a score above it; an evaluation wants them all.")] = 0.001,
     iou_thres: Annotated[float, typer.Option(help="Of boxes that overlap by more, keep the best.")] = 0.7,
     max_det: Annotated[int, typer.Option(help="At most so many people an image.")] = 300,
+    clip: Annotated[bool, typer.Option("--clip", help="Move what lies outside the frame to its edge.")] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
     debug: DebugOption = False,
@@ -80,9 +85,12 @@ def evaluate(
         "batch_size": batch_size,
         "imgsz": imgsz,
         "threads": threads,
+        "decoder": decoder,
+        "kpt_shape": kpt_shape,
         "conf_thres": conf_thres,
         "iou_thres": iou_thres,
         "max_det": max_det,
+        "clip": clip,
     }
     candidates = [(model, precision)]
     candidates += [(model, other) if other in _PRECISIONS else (other, precision) for other in compare or []]

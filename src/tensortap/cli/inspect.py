@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,17 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tensortap.cli.console import DebugOption, JsonOption, print_json, print_table
+from tensortap.cli.console import DebugOption, JsonOption, print_json
 from tensortap.cli.fetch import fetch_model
+from tensortap.cli.looking import Wish, look_at
+from tensortap.config import Settings
 from tensortap.decode.heads import recognise
-from tensortap.errors import ModelError, SourceError
-from tensortap.pipeline import Pipeline
+from tensortap.errors import ModelError, UsageError
 from tensortap.portable.model import ModelInfo, TensorSpec, image_input, read_model
-from tensortap.skeletons import COCO_17
-from tensortap.statistics import TensorStatistics, statistics_of
-from tensortap.types import Poses
 
 _MAX_NAMES = 8
+_PLOTS = (".png", ".jpg", ".jpeg")
 
 
 def inspect(
@@ -27,66 +28,68 @@ def inspect(
     picture: Annotated[
         str | None, typer.Option("--input", "-i", help="Run the model on this image, or on a video's first frame.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="With -i: draw the scores at each stride, and the people, into this .png or .jpg.")
+    ] = None,
+    max_rows: Annotated[int, typer.Option("--rows", min=1, help="With -i: explain so many of the best rows.")] = 12,
+    decoder: Annotated[str, typer.Option(help="auto, or the name of a decoder: docs/decoders.md.")] = "auto",
+    kpt_shape: Annotated[
+        str | None, typer.Option(help="Keypoints and values of each, 17x3, where the model does not say.")
+    ] = None,
+    conf_thres: Annotated[float, typer.Option(help="With -i: people have a score above it.")] = 0.25,
+    iou_thres: Annotated[float, typer.Option(help="With -i: of boxes that overlap by more, the best stays.")] = 0.45,
+    max_det: Annotated[int, typer.Option(help="With -i: at most so many people.")] = 300,
+    letterbox: Annotated[str, typer.Option(help="With -i: auto, or the name of a policy.")] = "auto",
     engine: Annotated[str, typer.Option(help="With -i: auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="With -i: auto, f32, bf16 or f16.")] = "auto",
     imgsz: Annotated[str | None, typer.Option(help="With -i: network input of a dynamic model.")] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show a model's inputs, outputs and metadata, the head that is recognised and why; with -i, the tensors it gives."""
+    """Show a model's inputs, outputs and metadata, the head that is recognised and why; with -i, the tensors it gives and what
+    becomes of their rows."""
     info = read_model(fetch_model(model))
-    report = _report(info)
+    if plot is not None:
+        _check_plot(plot, picture, info)
+    settings = Settings.checked(
+        inputs=picture or os.curdir,
+        model=info.path,
+        decoder=decoder,
+        kpt_shape=kpt_shape,
+        conf_thres=conf_thres,
+        iou_thres=iou_thres,
+        max_det=max_det,
+        letterbox=letterbox,
+        engine=engine,
+        precision=precision,
+        imgsz=imgsz,
+        tracker=None,
+    )
+    report = _report(info, settings)
     if not as_json:
         _print(info, report)
     if picture is not None:
-        report["tensors"] = _look(
-            info,
-            picture,
-            recognised=report["head"]["decoder"] is not None,
-            engine=engine,
-            precision=precision,
-            imgsz=imgsz,
-            quiet=as_json,
-        )
+        is_recognised = report["head"]["decoder"] is not None
+        if plot is not None and not is_recognised:
+            raise UsageError(
+                f"--plot {plot}: the head was not recognised, so nobody knows which values are scores. Try --decoder."
+            )
+        report |= look_at(info, settings, is_recognised, Wish(plot, max_rows, quiet=as_json))
     if as_json:
         print_json(report)
 
 
-def _look(info: ModelInfo, picture: str, *, recognised: bool, quiet: bool, **settings: Any) -> dict[str, Any]:
-    """Run the model on one picture and summarise its outputs."""
-    decoder: Any = "auto" if recognised else (lambda frame: Poses.empty(COCO_17))
-    with Pipeline(picture, info.path, decoder=decoder, tracker=None, **settings) as pipeline:
-        for frame in pipeline.tensors():
-            found = {name: statistics_of(tensor) for name, tensor in frame.tensors.items()}
-            if not quiet:
-                engine = pipeline.parts.engine
-                box = frame.letterbox
-                console = Console(highlight=False)
-                console.print(
-                    f"\n[bold]{escape(frame.info.source)}[/] {frame.info.size_wh[0]}x{frame.info.size_wh[1]}, "
-                    f"{pipeline.settings.letterbox} letterbox: {box.resized_wh[0]}x{box.resized_wh[1]} at {box.offset_xy} "
-                    f"of {box.network_wh[0]}x{box.network_wh[1]}, {engine.name} ({engine.precision})"
-                )
-                _print_tensors(console, found)
-            return {name: each.as_dict() for name, each in found.items()}
-    raise SourceError(f"{picture} holds no picture that can be decoded.")
+def _check_plot(plot: Path, picture: str | None, info: ModelInfo) -> None:
+    if picture is None:
+        raise UsageError(f"--plot {plot}: say which picture to draw over, with -i.")
+    if plot.suffix.lower() not in _PLOTS:
+        raise UsageError(f"--plot {plot}: should end in {', '.join(_PLOTS)}.")
+    for path, what in ((Path(picture), "input"), (info.path, "model")):
+        if path.exists() and plot.exists() and path.samefile(plot):
+            raise UsageError(f"--plot {plot}: it is the {what}; it would be overwritten. Choose another name.")
 
 
-def _print_tensors(console: Console, found: dict[str, TensorStatistics]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("tensor", "shape", "dtype", "min", "mean", "max", "NaN", "inf", "zeros", "histogram, heights by logarithm"):
-        table.add_column(
-            name, no_wrap=True, justify="right" if name in ("min", "mean", "max", "NaN", "inf", "zeros") else "left"
-        )
-    for name, each in found.items():
-        numbers = [f"{value:.5g}" for value in (each.least, each.mean, each.greatest)]
-        odd = [f"[red]{count}[/]" if count else "0" for count in (each.nans, each.infinities)]
-        shape = " x ".join(map(str, each.shape))
-        table.add_row(escape(name), shape, each.dtype, *numbers, *odd, str(each.zeros), f"|{each.bars}|")
-    print_table(table, console)
-
-
-def _report(info: ModelInfo) -> dict[str, Any]:
+def _report(info: ModelInfo, settings: Settings) -> dict[str, Any]:
     report: dict[str, Any] = {
         "path": str(info.path),
         "format": info.format,
@@ -95,8 +98,14 @@ def _report(info: ModelInfo) -> dict[str, Any]:
         "metadata": info.metadata,
     }
     try:
-        image_input(info)
-        head = recognise({tensor.name: tensor.shape[1:] for tensor in info.outputs}, info.metadata)
+        wanted = image_input(info)
+        head = recognise(
+            {tensor.name: tensor.shape[1:] for tensor in info.outputs},
+            info.metadata,
+            network_wh=(wanted.width, wanted.height) if wanted.width and wanted.height else None,
+            decoder=None if settings.decoder == "auto" else settings.decoder,
+            kpt_shape=settings.kpt_shape,
+        )
         report["head"] = {"decoder": head.decoder, "arguments": dict(head.arguments), "reason": head.reason}
     except ModelError as exc:
         report["head"] = {"decoder": None, "arguments": {}, "reason": str(exc)}

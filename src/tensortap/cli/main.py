@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tensortap import __version__
-from tensortap.cli import demo, doctor, evaluate, inspect, models, run, scene
+from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, run, scene
 from tensortap.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILURE,
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command("run", cls=run.RunCommand)(run.run)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("inspect")(inspect.inspect)
 app.command("models")(models.models)
 app.command("scene")(scene.scene)

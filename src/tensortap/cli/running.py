@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
@@ -131,6 +131,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
         errors.append(error)
     numbers = {stream.status.source_id: stream for stream in pipeline.numbers().streams}
     seconds = summary.seconds
+    rejected: Mapping[int, Mapping[str, int]] = getattr(parts.decoder, "rejected", {})
     start_up_seconds = max(0.0, time.perf_counter() - started - seconds)
     return {
         "model": str(parts.model.path),
@@ -153,6 +154,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
                 "name": stream.name,
                 "frames": summary.streams.get(stream.source_id, 0),
                 "damaged": numbers[stream.source_id].status.damaged,
+                "rejected": dict(rejected.get(stream.source_id, {})),
                 **(_live_outcome(numbers[stream.source_id]) if stream.is_live else {}),
             }
             for stream in pipeline.streams
@@ -197,6 +199,9 @@ def _print_summary(outcome: dict[str, Any]) -> None:
             console.print(f"[yellow]{escape(stream['name'])}: {stream['damaged']} damaged packets or files left out[/]")
         if dropped := stream.get("dropped_behind", 0) + stream.get("dropped_late", 0):
             console.print(f"[yellow]{escape(stream['name'])}: {dropped} frames dropped, the engine was behind[/]")
+        if stream["rejected"]:
+            counts = ", ".join(f"{number} {reason}" for reason, number in stream["rejected"].items())
+            console.print(f"[yellow]{escape(stream['name'])}: left out what cannot be people: {escape(counts)}[/]")
     table = Table("stage", "ms a frame", box=None, padding=(0, 2), header_style="dim")
     table.columns[1].justify = "right"
     for stage, milliseconds in outcome["milliseconds_per_frame"].items():

@@ -46,6 +46,13 @@ def scene(
             console.print(f"[green]wrote[/] {path}")
 
 
+def write_video(url: str, path: Path) -> None:
+    """Draw a scene that ends into a video."""
+    with ExitStack() as opened:
+        for _ in _drawn(url, parse_scene(url), path, None, opened):
+            pass
+
+
 def _drawn(url: str, request: SceneRequest, video: Path | None, images: Path | None, opened: ExitStack) -> Iterator[SceneFrame]:
     """The frames, one by one, each of them written first."""
     scene = request.scene

@@ -14,8 +14,9 @@ from tensortap.skeletons import COCO_17
 def coco_truth(frames: Iterable[SceneFrame], *, file_name: str = "{index:06d}.png") -> dict[str, Any]:
     """What `pycocotools.coco.COCO` reads, with `track_id` and `pts_ns` besides.
 
-    Images are numbered from 1, as the `coco` sink numbers the frames of a video. People of whom fewer than three keypoints
-    are in sight have `num_keypoints` 0: the evaluation then neither asks for them nor counts them as invented.
+    Images are numbered from 1, as the `coco` sink numbers the frames of a video. Hidden keypoints are labelled where their
+    place can be told (`Truth.tellable`), as COCO's annotators do. People of whom fewer than three keypoints are in sight have
+    `num_keypoints` 0: the evaluation then neither asks for them nor counts them as invented.
 
     Args:
         frames: of one scene or several; each becomes an image.
@@ -40,7 +41,7 @@ def coco_truth(frames: Iterable[SceneFrame], *, file_name: str = "{index:06d}.pn
 
 def _annotations(truth: Truth, image_id: int, number: int) -> list[dict[str, Any]]:
     found = []
-    visibility = np.where(truth.recognisable[:, None], truth.visibility, 0)
+    visibility = np.where(truth.recognisable[:, None] & truth.tellable, truth.visibility, 0)
     rounded = np.where(visibility[..., None] > 0, truth.keypoints, 0).round(3)
     for row in range(len(truth)):
         left, top, right, bottom = (float(side) for side in truth.boxes_xyxy[row].round(3))

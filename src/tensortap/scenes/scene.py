@@ -106,6 +106,17 @@ class Truth:
         seen: np.ndarray = (self.visibility == 2).sum(axis=1) >= 3
         return seen
 
+    @property
+    def tellable(self) -> np.ndarray:
+        """bool (N, 17): keypoints in sight, and hidden ones next to one in sight: the limb between them says where about."""
+        seen = self.visibility == 2
+        near = seen.copy()
+        for first, second in COCO_17.edges:
+            near[:, first] |= seen[:, second]
+            near[:, second] |= seen[:, first]
+        told: np.ndarray = near & (self.visibility > 0)
+        return told
+
 
 @dataclass(frozen=True, eq=False)
 class SceneFrame:

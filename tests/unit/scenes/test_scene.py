@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tensortap.errors import UsageError
-from tensortap.scenes import HELD_OUT_ACTIONS, HELD_OUT_BACKGROUNDS, SETTINGS, Scene, Setting, random_setting
+from tensortap.scenes import HELD_OUT_ACTIONS, HELD_OUT_BACKGROUNDS, SETTINGS, Scene, Setting, Truth, random_setting
 from tensortap.scenes.backgrounds import BACKGROUNDS
 from tensortap.scenes.body import JOINT
 from tensortap.scenes.figures import Shape, hidden_keypoints
@@ -94,6 +94,18 @@ def test_what_is_painted_later_hides() -> None:
     hidden = hidden_keypoints([behind, limb, other, before], points, depths)
     assert hidden[0, wrist]
     assert not hidden[1, wrist]
+
+
+def test_the_place_of_a_hidden_keypoint_can_be_told_next_to_one_in_sight() -> None:
+    visibility = np.zeros((1, 17), np.int64)
+    shoulder, elbow, wrist, knee = (
+        COCO_17.keypoint_names.index(f"left_{part}") for part in ("shoulder", "elbow", "wrist", "knee")
+    )
+    visibility[0, shoulder] = 2
+    visibility[0, [elbow, wrist, knee]] = 1
+    nobody = np.zeros((1, 4), np.float32)
+    truth = Truth(nobody, np.zeros((1, 17, 2), np.float32), visibility, np.array([1]), np.ones(1, np.float32))
+    assert np.flatnonzero(truth.tellable[0]).tolist() == [shoulder, elbow]
 
 
 def test_people_are_outside_inside_and_before_each_other() -> None:

@@ -1,0 +1,1 @@
+"""Measuring models on this machine: the engine alone, frame to poses, and end to end."""

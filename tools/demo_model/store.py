@@ -1,0 +1,94 @@
+"""Pictures kept on the GPU: drawing is slower than learning, so each is learned from several times, varied anew."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import torch
+from data import FLIPPED
+from torch import Tensor, nn
+
+
+class Store:
+    """The last `size` pictures that a loader drew, with their truth, on a device."""
+
+    def __init__(self, batches: Iterator[tuple[Tensor, ...]], size: int, device: torch.device) -> None:
+        self.size = size
+        self.drawn = 0
+        self._device = device
+        self._arrived: queue.Queue[tuple[Tensor, ...]] = queue.Queue(maxsize=8)
+        self._kept: tuple[Tensor, ...] = ()
+        threading.Thread(target=self._read, args=(batches,), daemon=True).start()
+        while self.drawn < min(size, 16384):
+            self._keep(self._arrived.get())
+
+    def sample(self, count: int) -> tuple[Tensor, ...]:
+        """Pictures (count, 3, H, W) float in 0..1 chosen by lot, varied, and their truth as `SceneBatches` gives it."""
+        while not self._arrived.empty():
+            self._keep(self._arrived.get())
+        rows = torch.randint(min(self.drawn, self.size), (count,), device=self._device)
+        return vary(*(kept[rows] for kept in self._kept))
+
+    def _read(self, batches: Iterator[tuple[Tensor, ...]]) -> None:
+        for batch in batches:
+            self._arrived.put(batch)
+
+    def _keep(self, batch: tuple[Tensor, ...]) -> None:
+        if not self._kept:
+            self._kept = tuple(
+                torch.zeros((self.size, *part.shape[1:]), dtype=part.dtype, device=self._device) for part in batch
+            )
+        rows = torch.arange(self.drawn, self.drawn + len(batch[0]), device=self._device) % self.size
+        for kept, part in zip(self._kept, batch, strict=True):
+            kept[rows] = part.to(self._device, non_blocking=True)
+        self.drawn += len(batch[0])
+
+
+def vary(images: Tensor, boxes: Tensor, keypoints: Tensor, areas: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+    """Mirrored, zoomed, shifted, in another light; what leaves the picture is no longer asked for."""
+    count, _, height, width = images.shape
+    device = images.device
+    size = torch.tensor([width, height], device=device, dtype=torch.float32)
+    moved = torch.rand(count, device=device) < 0.6
+    zoom = torch.where(moved, torch.exp(torch.empty(count, device=device).uniform_(-0.3, 0.3)), 1.0)
+    shift = torch.where(moved[:, None], torch.empty(count, 2, device=device).uniform_(-0.25, 0.25), 0.0)
+    mirrored = torch.rand(count, device=device) < 0.5
+    side = torch.where(mirrored, -1.0, 1.0)
+
+    # From places in the varied picture to those in the kept one, both in -1..1.
+    matrix = torch.zeros(count, 2, 3, device=device)
+    matrix[:, 0, 0], matrix[:, 1, 1] = side / zoom, 1 / zoom
+    matrix[:, 0, 2], matrix[:, 1, 2] = -shift[:, 0] * side / zoom, -shift[:, 1] / zoom
+    grid = nn.functional.affine_grid(matrix, [count, 3, height, width], align_corners=False)
+    grey = 114 / 255
+    pictures = nn.functional.grid_sample(images.float() / 255 - grey, grid, mode="bilinear", align_corners=False) + grey
+    recoloured = (torch.rand(count, 1, 1, 1, device=device) < 0.5).float()
+    gain = 1 + recoloured * torch.empty(count, 3, 1, 1, device=device).uniform_(-0.2, 0.2)
+    gain = gain * (1 + recoloured * torch.empty(count, 1, 1, 1, device=device).uniform_(-0.25, 0.25))
+    offset = recoloured * torch.empty(count, 1, 1, 1, device=device).uniform_(-0.1, 0.1)
+    noise = recoloured * torch.empty(count, 1, 1, 1, device=device).uniform_(0, 0.04)
+    pictures = (pictures * gain + offset + noise * torch.randn_like(pictures)).clamp(0, 1)
+
+    def place(points: Tensor) -> Tensor:
+        centred = (points * 2 / size - 1) * zoom[:, None, None]
+        centred = torch.stack((centred[..., 0] * side[:, None], centred[..., 1]), -1)
+        return (centred + shift[:, None] + 1) / 2 * size
+
+    people = boxes.shape[1]
+    corners = place(boxes.reshape(count, people * 2, 2)).reshape(count, people, 2, 2)
+    low, high = corners.amin(2).clamp(min=0), torch.minimum(corners.amax(2), size)
+    places = place(keypoints[..., :2].reshape(count, -1, 2)).reshape(*keypoints.shape[:3], 2)
+    seen = keypoints[..., 2] * ((places >= 0) & (places < size)).all(-1)
+    mirror = mirrored[:, None, None]
+    places = torch.where(mirror[..., None], places[:, :, FLIPPED], places)
+    seen = torch.where(mirror, seen[:, :, FLIPPED], seen)
+    valid = valid & ((seen > 1.5).sum(-1) >= 3) & (high[..., 1] - low[..., 1] > 10) & (high[..., 0] - low[..., 0] > 3)
+    return (
+        pictures,
+        torch.cat((low, high), -1),
+        torch.cat((places, seen[..., None]), -1),
+        areas * zoom[:, None] ** 2,
+        valid,
+    )
