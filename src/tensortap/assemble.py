@@ -378,7 +378,7 @@ def first_frame(location: str) -> Frame:
         SourceError: it cannot be opened, or holds no picture.
     """
     with ExitStack() as opened:
-        for source in _open_sources(Settings(inputs=[location]), find_inputs([location]), opened):
+        for source in _open_sources(Settings(inputs=[location], retries=0), find_inputs([location]), opened):
             frame = source.read()
             if frame is not None:
                 return frame
@@ -539,7 +539,8 @@ def _output_paths(
         if not name.per_stream:
             paths.append((name, name.path, None))
         elif len(inputs) == 1:
-            paths.append((name, name.path, 0))
+            # A recording may hold several streams; all of them go there.
+            paths.append((name, name.path, None if inputs[0].kind == "recording" else 0))
         else:
             paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
     _refuse_clashes(paths, inputs, model_path, [])

@@ -330,3 +330,21 @@ def test_damage_is_said_and_the_rest_is_read(place: Path) -> None:
         assert pipeline.parts.runtime.damaged == {0: 4}
     with pytest.raises(UsageError):
         Pipeline(place / "rec.tap", model="demo")
+
+
+def test_a_recorded_camera_is_replayed_like_a_file(place: Path) -> None:
+    camera = "scene://gym?people=1&size=128x128&fps=30&seconds=1&live=1"
+    live = Pipeline(camera, place / "pose.onnx", outputs=[place / "live.tap", place / "live.jsonl"]).run()
+    assert live.frames > 0
+    pipeline = Pipeline(place / "live.tap", outputs=place / "again.jsonl")
+    assert pipeline.run().frames == live.frames
+    assert (place / "again.jsonl").read_text() == (place / "live.jsonl").read_text()  # with the time of capture
+    [stream] = pipeline.numbers().streams
+    assert stream.latency.count == 0  # that was then
+
+
+def test_all_streams_of_a_recording_go_into_its_video(place: Path) -> None:
+    Pipeline([place / "a.mp4", place / "b.mp4"], place / "pose.onnx", outputs=place / "two.tap", record_frames=True).run()
+    pipeline = Pipeline(place / "two.tap", outputs=place / "two.mkv")
+    assert pipeline.run().frames == 27
+    assert pipeline.parts.outputs[0].num_frames == 27

@@ -88,6 +88,8 @@ class RecordingSink:
         SinkError: the folder cannot be written to, or holds something else.
     """
 
+    handles_live = True
+
     def __init__(
         self,
         path: Path,
@@ -121,7 +123,8 @@ class RecordingSink:
         )
 
     def write_tensors(self, frame: TensorFrame) -> None:
-        """Queue one frame, inferred or not; its tensors are copied. Waits while the disk is behind.
+        """Queue one frame, inferred or not; its tensors are copied. While the disk is behind, files wait and live streams lose
+        their oldest frame.
 
         Raises:
             SinkError: the recording is closed, a tensor's type is not NumPy's own, or frames before could not be written.
@@ -131,7 +134,13 @@ class RecordingSink:
         for name, array in frame.tensors.items():
             if array.dtype.kind not in _PLAIN_KINDS:
                 raise SinkError(f"{self._path}: the tensor {name!r} is {array.dtype}, which .npy files have no name for.")
-        self._worker.put(_Kept(frame, {name: np.array(array, order="C") for name, array in frame.tensors.items()}))
+        kept = _Kept(frame, {name: np.array(array, order="C") for name, array in frame.tensors.items()})
+        self._worker.put(kept, drop=frame.info.is_live)
+
+    @property
+    def dropped(self) -> int:
+        """Frames of live streams that were lost because the disk was too slow."""
+        return self._worker.dropped
 
     def close(self) -> None:
         """Write what is queued and complete the recording. Raises SinkError."""
