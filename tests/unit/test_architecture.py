@@ -35,7 +35,8 @@ ALLOWED = {
     "scenes": CORE | {"scenes"},
     "recording": CORE | {"_version", "recording", "sinks", "timing"},
     "portable": CORE | {"metrics", "portable", "recording", "registry", "scenes", "timing"},
-    "config": {"errors", "geometry", "registry"},
+    "nvinfer": {"errors", "nvinfer"},
+    "config": {"errors", "geometry", "nvinfer", "registry"},
     "evaluation": CORE,
     "plot": CORE | {"decode", "sinks"},
     "pipeline": CORE | {"metrics", "timing", "taps", "assemble", "config"},  # assemble and config inside functions
