@@ -46,6 +46,7 @@ ALLOWED = {
         "loading",
         "pipeline",
         "portable",
+        "reading",
         "recording",
         "registry",
         "scenes",
@@ -54,7 +55,8 @@ ALLOWED = {
         "timing",
         "zoo",
     },
-    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "taps"},
+    "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
+    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
     "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
     | {
