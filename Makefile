@@ -18,7 +18,7 @@ $(BIN)/.ready: pyproject.toml
 	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || tools/install-venv.sh $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet --editable . --group test --group check
+	$(BIN)/pip install --quiet --editable ".[web]" --group test --group check
 	@touch $@
 
 demo: setup

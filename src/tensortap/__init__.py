@@ -16,7 +16,7 @@ from tensortap.errors import (
 from tensortap.geometry import Letterbox
 from tensortap.pipeline import Pipeline
 from tensortap.skeletons import COCO_17, Skeleton
-from tensortap.types import Frame, FrameInfo, Poses, Result, StreamInfo, TensorFrame
+from tensortap.types import Frame, FrameInfo, Poses, Result, StreamEvent, StreamInfo, StreamState, TensorFrame
 
 __all__ = [
     "COCO_17",
@@ -34,7 +34,9 @@ __all__ = [
     "SinkError",
     "Skeleton",
     "SourceError",
+    "StreamEvent",
     "StreamInfo",
+    "StreamState",
     "TapError",
     "TensorFrame",
     "TensortapError",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tensortap.config import Settings
@@ -21,6 +23,7 @@ from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
+from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
 from tensortap.reading import (
     Nobody,
@@ -34,8 +37,10 @@ from tensortap.reading import (
 from tensortap.recording.reader import Recording
 from tensortap.recording.replay import ReplayRuntime
 from tensortap.registry import AUTO_ENGINES, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.sinks.background import BackgroundSink
 from tensortap.sinks.names import OutputName, parse_output
 from tensortap.taps import Tap
+from tensortap.text import printable
 from tensortap.timing import StageClock
 from tensortap.types import Frame, Poses, StreamInfo
 from tensortap.zoo import resolve
@@ -50,7 +55,7 @@ class Parts:
     decoder: Decoder
     taps: Sequence[Tap]
     """The taps that the settings name."""
-    make_tracker: Mapping[int, Callable[[], Tracker]]
+    make_tracker: MutableMapping[int, Callable[[], Tracker]]
     """`source_id` -> a new tracker, for the streams that are tracked."""
     outputs: list[Output]
     nobody: Poses
@@ -63,6 +68,8 @@ class Parts:
     engine: Engine
     engine_reason: str
     """Why this engine, in a sentence for people."""
+    add_stream: Callable[[str, str | None], StreamInfo] | None = None
+    """Open another stream, by location and name, and let it take part; `None` where the runtime takes no more."""
 
 
 def assemble(
@@ -81,7 +88,7 @@ def assemble(
         TensortapError: something cannot be meant, found, loaded or written.
     """
     names = [parse_output(text) for text in settings.outputs]
-    inputs = find_inputs(settings.inputs)
+    inputs = _named_apart(find_inputs(settings.inputs), set())
     is_replay = _is_replay(settings, inputs)
     model_path = None if is_replay else _model_path(settings, find_model)
     paths = _output_paths(names, inputs, model_path)
@@ -96,21 +103,21 @@ def assemble(
             decoder = Nobody(skeleton_of(model))
         elif decoder is None:
             head, decoder = create_decoder(settings, made.models)
-        about = {**describe(streams, model, engine), "feeding": asdict(made.feeding)}
-        outputs = [_open_output(name, path, source_id, opened, settings, about) for name, path, source_id in paths]
+        open_output = partial(
+            _open_output,
+            settings=settings,
+            about={**describe(streams, model, engine), "feeding": asdict(made.feeding)},
+            live=settings.keep_running or any(stream.is_live for stream in streams),
+        )
+        outputs = [open_output(name, path, source_id, opened) for name, path, source_id in paths]
         opened.pop_all()
     skeleton = getattr(decoder, "skeleton", None) or skeleton_of(model)
-    return Parts(
+    parts = Parts(
         streams=streams,
         runtime=made.runtime,
         decoder=decoder,
         taps=taps,
-        make_tracker={
-            stream.source_id: tracker_class
-            for stream in streams
-            # Nobody can be followed from one unrelated picture to the next.
-            if tracker_class and not (stream.is_still and settings.tracker == "auto")
-        },
+        make_tracker={},
         outputs=outputs,
         nobody=Poses.empty(skeleton),
         model=model,
@@ -119,6 +126,73 @@ def assemble(
         engine=engine,
         engine_reason=made.reason,
     )
+    for stream in streams:
+        _track(stream, settings, parts, tracker_class)
+    if isinstance(made.runtime, PortableRuntime):
+        parts.add_stream = _Adding(settings, names, parts, made.runtime, tracker_class, open_output)
+    return parts
+
+
+class _Adding:
+    """Adds a stream to a run, with the tracker and the outputs that belong to it alone. May be called by any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        names: Sequence[OutputName],
+        parts: Parts,
+        runtime: PortableRuntime,
+        tracker_class: Callable[[], Tracker] | None,
+        open_output: Callable[..., Output],
+    ) -> None:
+        self._settings = settings
+        self._names = [name for name in names if name.per_stream]
+        self._parts = parts
+        self._runtime = runtime
+        self._tracker_class = tracker_class
+        self._open_output = open_output
+        self._numbers = count(len(parts.streams))
+        self._lock = Lock()
+
+    def __call__(self, location: str, name: str | None) -> StreamInfo:
+        with self._lock:
+            [found] = find_inputs([location])
+            if found.kind == "recording":
+                raise UsageError(f"{location} is a recording; it cannot be added to a run. Replay it on its own.")
+            found = replace(found, name=printable(name)) if name else found
+            [found] = _named_apart([found], {stream.name for stream in self._runtime.streams})
+            source_id = next(self._numbers)
+            paths = [(each, each.for_stream(source_id), source_id) for each in self._names]
+            _refuse_clashes(paths, [found], self._parts.model.path, [output.name for output in self._parts.outputs])
+            with ExitStack() as opened:
+                source = _open_source(self._settings, source_id, found, threads=1)
+                opened.callback(source.close)
+                outputs = [self._open_output(each, path, source_id, opened, live=True) for each, path, _ in paths]
+                _track(source.stream, self._settings, self._parts, self._tracker_class)
+                self._parts.outputs += outputs
+                self._runtime.add(source)
+                opened.pop_all()
+            return source.stream
+
+
+def _track(stream: StreamInfo, settings: Settings, parts: Parts, tracker_class: Callable[[], Tracker] | None) -> None:
+    """Have a stream tracked, where that makes sense: nobody can be followed from one unrelated picture to the next."""
+    if tracker_class and not (stream.is_still and settings.tracker == "auto"):
+        parts.make_tracker[stream.source_id] = tracker_class
+
+
+def _named_apart(inputs: Sequence[Input], taken: Collection[str]) -> list[Input]:
+    """The same inputs with names that tell cameras apart: `door`, `door-2`."""
+    named: list[Input] = []
+    used = {*taken}
+    for found in inputs:
+        name, number = found.name, 1
+        while name in used and found.kind in ("live", "scene"):
+            number += 1
+            name = f"{found.name}-{number}"
+        used.add(name)
+        named.append(replace(found, name=name))
+    return named
 
 
 @dataclass(eq=False)
@@ -136,7 +210,7 @@ class _Made:
 def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened: ExitStack, clock: StageClock | None) -> _Made:
     """Sources and an engine."""
     model = read_model(model_path)
-    sources = _open_sources(inputs, opened)
+    sources = _open_sources(settings, inputs, opened)
     feeding = feeding_for(settings, model)
     engine, reason = create_engine(settings, model)
     opened.callback(engine.close)
@@ -146,6 +220,9 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
         Preprocessor(network_wh_of(engine), feeding.letterbox, feeding.color),
         interval=settings.interval,
         max_frames=settings.max_frames,
+        max_latency_seconds=settings.max_latency,
+        hold_open=settings.keep_running,
+        batch_timeout_seconds=settings.batch_timeout,
         clock=clock,
     )
     return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
@@ -243,14 +320,14 @@ def first_frame(location: str) -> Frame:
         SourceError: it cannot be opened, or holds no picture.
     """
     with ExitStack() as opened:
-        for source in _open_sources(find_inputs([location]), opened):
+        for source in _open_sources(Settings(inputs=[location]), find_inputs([location]), opened):
             frame = source.read()
             if frame is not None:
                 return frame
     raise SourceError(f"{location} holds no picture that can be decoded.")
 
 
-def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
+def _open_sources(settings: Settings, inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     """All streams, or one error that names every input that cannot be opened."""
     sources: list[Source] = []
     errors: list[TensortapError] = []
@@ -258,7 +335,7 @@ def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     threads = 0 if len(inputs) < (os.cpu_count() or 1) else 1
     for source_id, found in enumerate(inputs):
         try:
-            source = _open_source(source_id, found, threads)
+            source = _open_source(settings, source_id, found, threads)
         except TensortapError as exc:
             errors.append(exc)
             continue
@@ -271,16 +348,32 @@ def _open_sources(inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
     return sources
 
 
-def _open_source(source_id: int, found: Input, threads: int) -> Source:
+def _open_source(settings: Settings, source_id: int, found: Input, threads: int) -> Source:
     source_class = load("source", SOURCES, found.kind)
     source: Source
     if found.kind == "images":
         source = source_class(source_id, found.name, found.paths)
+    elif found.kind == "live":
+        source = source_class(source_id, found.name, found.location, settings=_live_settings(settings))
     elif found.kind == "video":
-        source = source_class(source_id, found.name, found.location, threads=threads)
+        video = source_class(source_id, found.name, found.location, threads=threads)
+        if video.is_endless:
+            video.close()
+            return _open_source(settings, source_id, replace(found, kind="live"), threads)
+        source = video
     else:
         source = source_class(source_id, found.name, found.location)
     return source
+
+
+def _live_settings(settings: Settings) -> LiveSettings:
+    return LiveSettings(
+        open_timeout_seconds=settings.open_timeout,
+        stall_timeout_seconds=settings.stall_timeout,
+        retry_max_seconds=settings.retry_max,
+        retries=settings.retries,
+        rtsp_transport=settings.rtsp_transport,
+    )
 
 
 def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
@@ -300,11 +393,24 @@ def _output_paths(
     """
     paths: list[tuple[OutputName, Path, int | None]] = []
     for name in names:
-        if name.per_stream and len(inputs) > 1:
-            paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
-        else:
+        if not name.per_stream:
             paths.append((name, name.path, None))
-    taken: dict[object, str] = {}
+        elif len(inputs) == 1:
+            paths.append((name, name.path, 0))
+        else:
+            paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
+    _refuse_clashes(paths, inputs, model_path, [])
+    return paths
+
+
+def _refuse_clashes(
+    paths: Sequence[tuple[OutputName, Path, int | None]],
+    inputs: Sequence[Input],
+    model_path: Path | None,
+    outputs: Sequence[str],
+) -> None:
+    """Raises UsageError where one of the paths is an input, the model, or written to already."""
+    taken: dict[object, str] = {_identity(Path(output)): f"two outputs would write {output}" for output in outputs}
     for location in (path for found in inputs for path in (found.paths or (found.location,))):
         if not is_url(str(location)):
             taken[_identity(Path(location))] = "it is an input; it would be overwritten"
@@ -317,7 +423,6 @@ def _output_paths(
         if clash:
             raise UsageError(f"-o {name.text}: {clash}. Choose another name.")
         taken[_identity(path)] = f"two outputs would write {path}"
-    return paths
 
 
 def _identity(path: Path) -> object:
@@ -330,13 +435,28 @@ def _identity(path: Path) -> object:
 
 
 def _open_output(
-    name: OutputName, path: Path, source_id: int | None, opened: ExitStack, settings: Settings, about: Mapping[str, object]
+    name: OutputName,
+    path: Path,
+    source_id: int | None,
+    opened: ExitStack,
+    *,
+    settings: Settings,
+    about: Mapping[str, object],
+    live: bool,
 ) -> Output:
+    """An output, closed again if something else fails.
+
+    Args:
+        about: what a recording says of itself.
+        live: with live streams, a sink that is not made for them works in the background.
+    """
     sink_class = load("sink", SINKS, name.sink)
     sink: Sink | TensorSink = (
         sink_class(path, about, images=settings.record_frames, compress=settings.record_compress)
         if name.sink == "recording"
         else sink_class(path)
     )
+    if live and not isinstance(sink, TensorSink) and not getattr(sink, "handles_live", False):
+        sink = BackgroundSink(str(path), sink)
     opened.callback(sink.close)
     return Output(str(path), sink, source_id)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
@@ -86,8 +86,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    inputs: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
-    """Videos, URLs, images, folders, globs and recordings."""
+    inputs: Annotated[list[str], BeforeValidator(_as_list)] = []
+    """Videos, URLs, cameras, images, folders, globs and recordings."""
     model: Annotated[str | None, BeforeValidator(_as_model)] = None
     """ONNX file, OpenVINO .xml, a folder that holds one, or a name of the zoo; `None` for recordings only."""
     outputs: Annotated[list[str], BeforeValidator(_as_list)] = []
@@ -141,6 +141,29 @@ class Settings(BaseModel):
     """Pack recorded tensors where that makes them much smaller."""
     max_frames: int | None = Field(default=None, ge=1)
     """Stop each stream after so many frames."""
+    batch_timeout: float = Field(default=0.04, ge=0, le=10)
+    """Seconds that a batch waits to be filled while the engine has nothing else to do."""
+
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    """How RTSP cameras send."""
+    max_latency: float | None = Field(default=None, gt=0)
+    """Frames of live streams that are older, in seconds, are dropped before inference."""
+    open_timeout: float = Field(default=10.0, gt=0, le=600)
+    """Seconds until a camera must have answered, and from then until its first picture."""
+    stall_timeout: float = Field(default=5.0, gt=0, le=3600)
+    """Seconds without a picture after which a camera is opened again."""
+    retry_max: float = Field(default=10.0, gt=0, le=3600)
+    """Longest pause in seconds before the next attempt; pauses double up to it."""
+    retries: int | None = Field(default=None, ge=0)
+    """Failed attempts in a row after which a camera is given up; `None` never does."""
+    keep_running: bool = False
+    """Go on when the last stream has ended, for streams that are added while it runs."""
+
+    @model_validator(mode="after")
+    def _has_inputs(self) -> Settings:
+        if not self.inputs and not self.keep_running:
+            raise ValueError("--input is missing")
+        return self
 
     @field_validator("engine")
     @classmethod
@@ -183,11 +206,13 @@ def _known(value: str, names: set[str]) -> str:
 
 def _explain(error: Any) -> str:
     """One line for a person: the flag, what it was given, what it takes."""
-    name = str(error["loc"][0]) if error["loc"] else "settings"
+    if not error["loc"]:  # of all of them together
+        return f"{error['msg'].removeprefix('Value error, ')}."
+    name = str(error["loc"][0])
     flag = "--" + name.replace("_", "-")
     if error["type"] == "extra_forbidden":
         return f"There is no setting {name!r}. Known: {', '.join(sorted(Settings.model_fields))}."
-    if error["type"] == "missing" or (name == "inputs" and error["type"] == "too_short"):
+    if error["type"] == "missing":
         return f"{flag} is missing."
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return (

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
+from tensortap.metrics import Durations, Numbers, OutputNumbers, StreamMeter, StreamNumbers, StreamStatus
 from tensortap.taps import Tap, Taps, described_failure, name_of
 from tensortap.timing import StageClock
-from tensortap.types import Poses, Result, StreamInfo, TensorFrame
+from tensortap.types import Poses, Result, StreamEvent, StreamInfo, StreamState, TensorFrame
 
 if TYPE_CHECKING:
     from tensortap.assemble import Parts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Decoder = Callable[[TensorFrame], Poses]
+OnEvent = Callable[[StreamEvent], object]
 
 
 class Tracker(Protocol):
@@ -37,7 +39,10 @@ class Tracker(Protocol):
 
 
 class Sink(Protocol):
-    """Takes results: a file, a broker, a window. Both methods raise SinkError."""
+    """Takes results: a file, a broker, a window. Both methods raise SinkError.
+
+    A sink with a method `write_event(event: StreamEvent)` is told what happens to live streams, too.
+    """
 
     def write(self, result: Result) -> None:
         """Take one result. May only queue it."""
@@ -72,10 +77,33 @@ class Runtime(Protocol):
         """`source_id` -> packets or files that could not be decoded."""
         ...
 
-    def __iter__(self) -> Iterator[TensorFrame]: ...
+    def __iter__(self) -> Iterator[TensorFrame | StreamEvent]: ...
 
     def close(self) -> None:
         """Stop, and release everything."""
+        ...
+
+
+@runtime_checkable
+class OpenRuntime(Protocol):
+    """A runtime whose streams come and go while it runs. All of this may be used by any thread."""
+
+    engine_seconds: Durations
+    """From the start of each batch to its tensors."""
+    latest_turn: float
+    """When its loop last turned, by `time.monotonic()`."""
+
+    @property
+    def streams(self) -> Sequence[StreamInfo]:
+        """The streams, as far as they are known."""
+        ...
+
+    def status(self) -> Sequence[StreamStatus]:
+        """Every stream at this moment."""
+        ...
+
+    def remove(self, source_id: int) -> None:
+        """End a stream. Raises UsageError."""
         ...
 
 
@@ -92,6 +120,11 @@ class Output:
     """Why the sink stopped; it gets nothing any more."""
     num_frames: int = 0
     """Frames that it was given."""
+
+    @property
+    def dropped(self) -> int:
+        """Of these, frames of live streams that it lost because it was too slow."""
+        return int(getattr(self.sink, "dropped", 0))
 
 
 @dataclass
@@ -124,7 +157,7 @@ class Pipeline:
     Iterate it for `Result`s, take `tensors()` for the model's raw output, or `run()` it for its outputs alone. It runs once.
 
     Args:
-        inputs: a path, URL, folder, glob or recording, or several.
+        inputs: a path, URL, camera, folder, glob or recording, or several.
         model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`;
             `None` where the inputs are recordings.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
@@ -159,7 +192,10 @@ class Pipeline:
         self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock, **finding)
         self.summary = Summary()
         self._taps = Taps(self.parts.taps, self.settings.on_tap_error)
+        self._listeners: list[OnEvent] = []
+        self._meters: dict[int, StreamMeter] = {}
         self._trackers: dict[int, Tracker] = {}
+        self._began = time.monotonic()
         self._started = self._closed = False
         # A pipeline that is dropped without having run releases what it opened.
         weakref.finalize(self, _release, self.parts)
@@ -167,7 +203,8 @@ class Pipeline:
     @property
     def streams(self) -> Sequence[StreamInfo]:
         """The inputs, as far as they are known."""
-        return self.parts.streams
+        runtime = self.parts.runtime
+        return runtime.streams if isinstance(runtime, OpenRuntime) else self.parts.streams
 
     @property
     def errors(self) -> list[TensortapError]:
@@ -179,12 +216,69 @@ class Pipeline:
         self._taps.add(function)
         return function
 
+    def on_event(self, function: OnEvent) -> OnEvent:
+        """Call a function whenever a live stream comes, stalls or goes, in the thread that runs the pipeline. Usable as a
+        decorator."""
+        self._listeners.append(function)
+        return function
+
+    def add(self, location: str | Path, name: str | None = None) -> StreamInfo:
+        """Add a stream, before the run or while it goes on, from any thread. Outputs with one file a stream get another one.
+
+        Args:
+            location: what `-i` takes; one stream.
+            name: what to call it; by default as on the command line.
+
+        Returns:
+            What is known of it; `source_id` is its number.
+
+        Raises:
+            TensortapError: it cannot be opened, or the run is over. The run goes on as before.
+        """
+        if self.parts.add_stream is None:
+            raise UsageError("This run takes no more streams: its runtime has the streams that it began with.")
+        return self.parts.add_stream(str(location), name)
+
+    def remove(self, source_id: int) -> None:
+        """End a stream, from any thread; files that hold nothing else are completed.
+
+        Raises:
+            UsageError: there is no such stream.
+        """
+        if not isinstance(self.parts.runtime, OpenRuntime):
+            raise UsageError("Streams of this run cannot be removed one by one.")
+        self.parts.runtime.remove(source_id)
+
+    def numbers(self) -> Numbers:
+        """How the run is at this moment; may be asked by any thread."""
+        runtime, now = self.parts.runtime, time.monotonic()
+        engine = Durations()
+        idle_seconds = 0.0
+        status: Sequence[StreamStatus]
+        if isinstance(runtime, OpenRuntime):
+            status, engine, idle_seconds = runtime.status(), runtime.engine_seconds, now - runtime.latest_turn
+        else:
+            status = [StreamStatus.of(stream, runtime.damaged.get(stream.source_id, 0)) for stream in self.streams]
+        return Numbers(
+            seconds=now - self._began,
+            running=self._started and not self._closed,
+            idle_seconds=idle_seconds,
+            streams=[StreamNumbers.of(each, self._meters.get(each.source_id)) for each in status],
+            outputs=[
+                OutputNumbers(output.name, output.num_frames, output.dropped, str(output.error) if output.error else None)
+                for output in self.parts.outputs
+            ],
+            engine=engine.distribution(),
+        )
+
     def tensors(self) -> Iterator[TensorFrame]:
         """The model's raw output for every inferred frame, in order within each stream. Nothing is decoded or written."""
         self._start()
         try:
             for frame in self.parts.runtime:
-                if frame.inferred:
+                if isinstance(frame, StreamEvent):
+                    self._tell(frame)
+                elif frame.inferred:
                     yield frame
                 if self._closed:  # by the caller, from within the loop
                     return
@@ -202,6 +296,9 @@ class Pipeline:
         started = time.perf_counter()
         try:
             for frame in self.parts.runtime:
+                if isinstance(frame, StreamEvent):
+                    self._tell(frame)
+                    continue
                 self._write(frame)  # first: what a tap or a decoder stumbles over is in the recording
                 result = self._result(frame)
                 self._write(result)
@@ -259,6 +356,24 @@ class Pipeline:
         if interrupt is not None:
             raise interrupt
 
+    def _tell(self, event: StreamEvent) -> None:
+        """Pass on what happened to a stream; one that has ended takes with it what belonged to it alone."""
+        for listener in self._listeners:
+            listener(event)
+        for output in self.parts.outputs:
+            take = getattr(output.sink, "write_event", None)
+            if take is not None and output.error is None and output.source_id in (None, event.source_id):
+                try:
+                    take(event)
+                except SinkError as exc:
+                    self._drop(output, exc)
+        if event.state is StreamState.ENDED:
+            self._trackers.pop(event.source_id, None)
+            self._meters.pop(event.source_id, None)
+            for output in self.parts.outputs:
+                if output.source_id == event.source_id:
+                    self._close_output(output)
+
     def _close_output(self, output: Output) -> None:
         try:
             output.sink.close()
@@ -291,6 +406,9 @@ class Pipeline:
         self.summary.inferred += frame.inferred
         self.summary.people += len(poses)
         self.summary.streams[source_id] = self.summary.streams.get(source_id, 0) + 1
+        if source_id not in self._meters:
+            self._meters[source_id] = StreamMeter()
+        self._meters[source_id].count(frame.info, len(poses), frame.inferred)
         return Result(frame.frame, poses, frame.inferred)
 
     def _tap(self, frame: TensorFrame) -> None:

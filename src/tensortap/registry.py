@@ -1,6 +1,6 @@
 """Names -> classes, loaded when they are asked for, so that a missing package answers with its install line.
 
-Installed packages add names of their own through entry points: docs/own_decoder.md.
+Installed packages add names of their own through entry points: docs/own_code.md.
 """
 
 from __future__ import annotations
@@ -54,9 +54,12 @@ SINKS = {
 }
 SOURCES = {
     "images": Entry("tensortap.portable.sources.images:ImageSource"),
+    "live": Entry("tensortap.portable.sources.live:LiveSource"),
     "scene": Entry("tensortap.portable.sources.scene:SceneSource"),
     "video": Entry("tensortap.portable.sources.video:VideoSource"),
 }
+WEB = Entry("tensortap.web.server:WebServer", ("starlette", "uvicorn", "prometheus_client"), 'pip install "tensortap[web]"')
+"""What `--web` starts."""
 # Without its dependencies, because one of them is an OpenCV that shares its files with the headless one: docs/tracking.md.
 _INSTALL_TRACKERS = (
     'pip install "supervision>=0.26.1" "pydeprecate>=0.9,<0.14" requests && pip install --no-deps "trackers>=2.6"'
@@ -156,11 +159,17 @@ def load(kind: str, table: dict[str, Entry], name: str) -> Any:
             return load_plugin(kind, name)
         names = sorted({*table, *(plugins(kind) if kind in PLUGIN_KINDS else ())})
         raise UsageError(f"There is no {kind} called {name!r}. Choose one of: {', '.join(names)}.")
-    entry = table[name]
+    return load_entry(table[name], f"The {kind} {name!r}")
+
+
+def load_entry(entry: Entry, what: str) -> Any:
+    """The class of one entry; `what` begins the message if it cannot be had.
+
+    Raises:
+        MissingDependencyError: it needs a package that is not installed.
+    """
     missing = missing_modules(entry)
     if missing:
-        raise MissingDependencyError(
-            f"The {kind} {name!r} needs {' and '.join(missing)}, which is not installed. Try: {entry.install}"
-        )
+        raise MissingDependencyError(f"{what} needs {' and '.join(missing)}, which is not installed. Try: {entry.install}")
     module, _, attribute = entry.target.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,41 @@ class StreamInfo:
     """How many frames the container announces, an estimate; `None` where it does not say."""
     is_still: bool = False
     """Unrelated still images rather than a video: nobody can be tracked from one to the next."""
+    is_live: bool = False
+    """A camera that does not wait: frames that nobody takes in time are dropped, and the connection is opened again."""
+
+
+class StreamState(str, Enum):
+    """How a stream is. Its value is the word that logs, sinks and pages show."""
+
+    CONNECTING = "connecting"
+    """Not seen yet; the first attempt goes on."""
+    ONLINE = "online"
+    """Frames come."""
+    STALLED = "stalled"
+    """Connected, but no frame has come for too long; it is being opened again."""
+    OFFLINE = "offline"
+    """The last attempt failed or the connection broke; it is tried again and again."""
+    ENDED = "ended"
+    """No more frames will come: a file is over, or the stream was removed."""
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """A stream's state changed, or the reason for it did."""
+
+    source_id: int
+    """Number of the stream."""
+    source: str
+    """Name of the stream."""
+    state: StreamState
+    """How it is now."""
+    reason: str
+    """Why, for people, without credentials; may be empty."""
+    since_ns: int
+    """Wall-clock time at which the stream came into this state, nanoseconds since 1970."""
+    times: int
+    """How often it has come into this state, this time included."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +88,12 @@ class FrameInfo:
     is_still: bool = False
     """A still image rather than a frame of a video."""
     arrival_ns: int = 0
-    """Wall-clock time at which the frame was decoded, nanoseconds since 1970; 0 where nobody looked."""
+    """Wall-clock time at which the frame came to this machine, nanoseconds since 1970; 0 where nobody looked."""
+    is_live: bool = False
+    """From a live stream: whoever is too slow for it drops it rather than keep the others waiting."""
+    capture_ns: int = 0
+    """Live streams: wall-clock time at which the frame was taken, as far as its arrival and its pts tell, nanoseconds since
+    1970. 0 for recordings."""
 
 
 class Pixels(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,16 @@ def test_same_as_a_plain_session(make: Make, tmp_path: Path) -> None:
     found = infer(engine, images)
     assert engine.outputs == {"output0": (56, 64)}
     np.testing.assert_allclose(found["output0"], expected, atol=1e-3)
+
+
+def test_a_request_says_when_it_is_done(make: Make, tmp_path: Path) -> None:
+    request = make(pose_model(tmp_path / "pose.onnx")).requests[0]
+    request.start(1)
+    deadline = time.monotonic() + 30
+    while not request.done():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert request.wait()["output0"].shape == (1, 56, 64)
 
 
 def test_every_slot_of_a_batch_gives_the_same(make: Make, tmp_path: Path) -> None:

@@ -313,6 +313,16 @@ def test_doctor(place: Path) -> None:
     assert report["auto_engine"] in ("openvino", "onnxruntime")
 
 
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_debugging_tells_no_password(place: Path, scheme: str) -> None:
+    url = f"{scheme}://nutzer:geheim@127.0.0.1:9/x.mp4?token=geheim"
+    run = tensortap("run", "-i", url, "-m", "pose.onnx", "--retries", 0, "--debug", cwd=place)
+    assert run.returncode == FAILURE
+    assert "Connection refused" in run.stderr
+    assert "geheim" not in run.stderr
+    assert "nutzer" not in run.stderr
+
+
 def test_help_and_version(place: Path) -> None:
     assert tensortap("--version", cwd=place).stdout.startswith("tensortap ")
     for command in ((), ("run",), ("inspect",), ("doctor",)):

@@ -360,3 +360,38 @@ def test_an_interrupt_while_closing_completes_the_outputs(tmp_path: Path, model:
     with pytest.raises(KeyboardInterrupt):
         pipeline.close()
     assert not [thread.name for thread in threading.enumerate() if "tensortap" in thread.name]
+
+
+def test_a_file_is_removed_and_another_one_added_while_it_runs(tmp_path: Path, model: Path) -> None:
+    a, b, c = (write_scene(tmp_path / f"{name}.mp4", 60) for name in "abc")
+    events = []
+    pipeline = Pipeline([a, b], model, outputs=[tmp_path / "out.jsonl", tmp_path / "out.mkv"])
+    pipeline.on_event(events.append)
+    added = None
+    for result in pipeline:
+        if result.info.source == "a.mp4" and added is None:
+            added = pipeline.add(c)
+            pipeline.remove(0)
+    assert added is not None
+    assert added.source_id == 2
+    assert [(event.source, event.state.value, event.reason) for event in events] == [("a.mp4", "ended", "removed")]
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    counts = Counter(line["source"] for line in written if "index" in line)
+    assert counts["b.mp4"] == counts["c.mp4"] == 60
+    assert 1 <= counts["a.mp4"] < 60
+    assert sorted(path.name for path in tmp_path.glob("*.mkv")) == ["out-0.mkv", "out-1.mkv", "out-2.mkv"]
+
+
+def test_numbers_of_a_run(tmp_path: Path, model: Path) -> None:
+    pipeline = Pipeline([write_scene(tmp_path / "a.mp4"), write_scene(tmp_path / "b.mp4", 5)], model, outputs="null")
+    assert not pipeline.numbers().running
+    pipeline.run()
+    numbers = pipeline.numbers()
+    assert [(stream.status.name, stream.frames, stream.people) for stream in numbers.streams] == [
+        ("a.mp4", 20, 20),
+        ("b.mp4", 5, 5),
+    ]
+    assert {stream.status.state.value for stream in numbers.streams} == {"ended"}
+    assert numbers.engine.count == 25
+    assert (numbers.outputs[0].frames, numbers.outputs[0].dropped) == (25, 0)
+    assert all(stream.latency.count == 0 for stream in numbers.streams)  # a file has no age

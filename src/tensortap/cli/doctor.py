@@ -25,6 +25,7 @@ from tensortap.registry import (
     ENGINES,
     PLUGIN_KINDS,
     TRACKERS,
+    WEB,
     Entry,
     hidden_plugins,
     load_plugin,
@@ -117,6 +118,7 @@ def _report() -> dict[str, Any]:
             name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
         },
         "plugins": added,
+        "web": {"available": not missing_modules(WEB), "install": WEB.install},
         "problems": [
             *broken,
             *_engine_problems(usable),
@@ -243,6 +245,8 @@ def _print(report: dict[str, Any]) -> None:
             state = "[yellow]broken[/]" if each["problem"] else "[green]available[/]"
             table.add_row(f"{each['kind']} {escape(each['name'])}", state, escape(each["package"]))
         console.print(table)
+    web = "[green]available[/]" if report["web"]["available"] else f"[dim]{escape(report['web']['install'])}[/]"
+    console.print(f"  [dim]--web[/]  {web}")
     for problem in report["problems"]:
         console.print(f"[yellow]{escape(problem)}[/]")
     if not report["problems"]:

@@ -1,4 +1,4 @@
-"""`tensortap run`: videos and images in, poses out."""
+"""`tensortap run`: videos, cameras and images in, poses out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tensortap.geometry import LETTERBOX_POLICIES
 from tensortap.pipeline import Pipeline
 from tensortap.sinks.names import parse_output
 
+_LIVE = "Live streams"
 _INPUT_FLAGS = {"-i", "--input"}
 _TAKES_SEVERAL = _INPUT_FLAGS | {"-o", "--output"}
 
@@ -48,7 +49,7 @@ def run(
     ] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", "-i", help="Videos, URLs, images, folders, globs, recordings; several at once."),
+        typer.Option("--input", "-i", help="Videos, URLs, cameras, images, folders, globs, recordings; several at once."),
     ] = None,
     outputs: Annotated[
         list[str] | None,
@@ -87,14 +88,39 @@ def run(
         bool, typer.Option("--record-frames", help="Store the pictures too where -o names a recording (.tap).")
     ] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop each input after so many frames.")] = None,
+    batch_timeout: Annotated[
+        float, typer.Option(help="Seconds that a batch waits to be filled while the engine idles.")
+    ] = 0.04,
+    max_latency: Annotated[
+        float | None, typer.Option(rich_help_panel=_LIVE, help="Drop frames that are older, in seconds.")
+    ] = None,
+    rtsp_transport: Annotated[str, typer.Option(rich_help_panel=_LIVE, help="tcp or udp.")] = "tcp",
+    open_timeout: Annotated[
+        float, typer.Option(rich_help_panel=_LIVE, help="Seconds until a camera must answer, and until its first picture.")
+    ] = 10.0,
+    stall_timeout: Annotated[
+        float, typer.Option(rich_help_panel=_LIVE, help="Seconds without a picture until a camera is opened again.")
+    ] = 5.0,
+    retry_max: Annotated[float, typer.Option(rich_help_panel=_LIVE, help="Longest pause between attempts, in seconds.")] = 10.0,
+    retries: Annotated[
+        int | None, typer.Option(rich_help_panel=_LIVE, help="Give a camera up after so many failed attempts in a row.")
+    ] = None,
+    keep_running: Annotated[
+        bool, typer.Option("--keep-running", rich_help_panel=_LIVE, help="Go on when the last stream has ended.")
+    ] = False,
+    stats: Annotated[
+        float | None, typer.Option(min=0.1, help="A line with every stream's rate, every so many seconds.")
+    ] = None,
+    web: Annotated[str | None, typer.Option(help="Serve /metrics and /healthz, e.g. at :8080.")] = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Find people in videos and images, and write them as data and as video."""
-    if not inputs:
+    """Find people in videos, cameras and images, and write them as data and as video."""
+    if not inputs and not keep_running:
         raise UsageError(
-            "Say what to look at: -i VIDEO, URL, image, folder or glob. Example: tensortap run -i a.mp4 -m yolov8n-pose.onnx"
+            "Say what to look at: -i VIDEO, URL, camera, image, folder or glob. "
+            "Example: tensortap run -i a.mp4 -m yolov8n-pose.onnx"
         )
     if no_track and tracker not in ("auto", "none"):
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
@@ -102,7 +128,7 @@ def run(
         raise UsageError("--json and -o - would both write to the standard output. Give the JSONL a file.")
     run_pipeline(
         lambda: Pipeline(
-            inputs,
+            inputs or [],
             model,
             outputs=outputs or [],
             find_model=partial(fetch_model, quiet=quiet),
@@ -128,7 +154,17 @@ def run(
             realtime=realtime,
             record_frames=record_frames,
             max_frames=max_frames,
+            batch_timeout=batch_timeout,
+            max_latency=max_latency,
+            rtsp_transport=rtsp_transport,
+            open_timeout=open_timeout,
+            stall_timeout=stall_timeout,
+            retry_max=retry_max,
+            retries=retries,
+            keep_running=keep_running,
         ),
         quiet=quiet,
         as_json=as_json,
+        stats=stats,
+        web=web,
     )

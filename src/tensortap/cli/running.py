@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,9 +22,11 @@ from tensortap.cli.console import (
     print_error,
     print_json,
 )
-from tensortap.cli.progress import Progress
+from tensortap.cli.progress import Progress, StatsLines
 from tensortap.errors import SinkError, SourceError, TensortapError
+from tensortap.metrics import StreamNumbers
 from tensortap.pipeline import Pipeline
+from tensortap.registry import WEB, load_entry
 from tensortap.taps import name_of
 from tensortap.text import printable
 from tensortap.types import Result
@@ -32,7 +35,13 @@ OnResult = Callable[[Result], object]
 
 
 def run_pipeline(
-    make: Callable[[], Pipeline], *, quiet: bool = False, as_json: bool = False, on_result: OnResult | None = None
+    make: Callable[[], Pipeline],
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+    on_result: OnResult | None = None,
+    stats: float | None = None,
+    web: str | None = None,
 ) -> dict[str, Any]:
     """Make a pipeline, run it to its end, and say how it went.
 
@@ -41,6 +50,8 @@ def run_pipeline(
         quiet: no progress, no summary.
         as_json: print the outcome on the standard output.
         on_result: shows what is found instead of the progress bar.
+        stats: seconds between lines with the frame rate of every stream, instead of the progress bar.
+        web: address to serve metrics and health at.
 
     Returns:
         What `--json` prints, of a run that went well.
@@ -51,8 +62,8 @@ def run_pipeline(
     started = time.perf_counter()
     with stop_on_signals():
         pipeline = make()
-        with pipeline:
-            error = _run(pipeline, quiet, on_result)
+        with pipeline, _beside(pipeline, stats, web, quiet):
+            error = _run(pipeline, quiet, on_result or (_nothing if stats else None))
         outcome = _outcome(pipeline, started, error)
     if error is not None and isinstance(error.__cause__, BrokenPipeError):
         raise typer.Exit(EXIT_BROKEN_PIPE)  # as in `| head`: who read it has enough
@@ -69,6 +80,24 @@ def run_pipeline(
     return outcome
 
 
+@contextmanager
+def _beside(pipeline: Pipeline, stats: float | None, web: str | None, quiet: bool) -> Iterator[None]:
+    """What goes on beside the run."""
+    with ExitStack() as beside:
+        if web is not None:
+            server = load_entry(WEB, "--web")(web, pipeline.numbers)
+            beside.callback(server.close)
+            if not quiet:
+                console.print(f"metrics at {server.url}/metrics", soft_wrap=True)
+        if stats is not None:
+            beside.enter_context(StatsLines(console, pipeline, stats))
+        yield
+
+
+def _nothing(result: Result) -> None:
+    """The lines of `--stats` say what there is to say."""
+
+
 def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> TensortapError | None:
     """Run to the end, to Ctrl-C, or to the error that is given back; the outputs are complete then."""
     parts = pipeline.parts
@@ -77,7 +106,7 @@ def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> Tensort
         console.print(f"[bold]{escape(printable(parts.model.path.name))}[/] on {escape(engine)}", soft_wrap=True)
         if parts.head:
             console.print(f"[dim]{parts.head.decoder}: {escape(parts.head.reason)}[/]", soft_wrap=True)
-        if not parts.outputs and on_result is None and not parts.taps:
+        if not parts.outputs and on_result in (None, _nothing) and not parts.taps:
             console.print("[yellow]no output: what is found is only counted. Name some with -o, e.g. -o out.mp4 out.jsonl[/]")
     with Progress(console, pipeline, quiet or on_result is not None) as progress:
         try:
@@ -101,6 +130,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
     errors = [*pipeline.errors]
     if error is not None and error not in errors:
         errors.append(error)
+    numbers = {stream.status.source_id: stream for stream in pipeline.numbers().streams}
     seconds = summary.seconds
     rejected: Mapping[int, Mapping[str, int]] = getattr(parts.decoder, "rejected", {})
     start_up_seconds = max(0.0, time.perf_counter() - started - seconds)
@@ -126,13 +156,19 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
                 "source_id": stream.source_id,
                 "name": stream.name,
                 "frames": summary.streams.get(stream.source_id, 0),
-                "damaged": parts.runtime.damaged.get(stream.source_id, 0),
+                "damaged": numbers[stream.source_id].status.damaged,
                 "rejected": dict(rejected.get(stream.source_id, {})),
+                **(_live_outcome(numbers[stream.source_id]) if stream.is_live else {}),
             }
-            for stream in parts.streams
+            for stream in pipeline.streams
         ],
         "outputs": [
-            {"path": output.name, "frames": output.num_frames, "error": str(output.error) if output.error else None}
+            {
+                "path": output.name,
+                "frames": output.num_frames,
+                "dropped": output.dropped,
+                "error": str(output.error) if output.error else None,
+            }
             for output in parts.outputs
         ],
         "interrupted": summary.interrupted,
@@ -148,6 +184,20 @@ def _decoder_name(pipeline: Pipeline) -> str:
     return asked if asked != "auto" else name_of(pipeline.parts.decoder)
 
 
+def _live_outcome(stream: StreamNumbers) -> dict[str, Any]:
+    """What there is to say of a camera besides."""
+    status, latency = stream.status, stream.latency
+    return {
+        "dropped_behind": status.dropped_behind,
+        "dropped_late": status.dropped_late,
+        "reconnects": status.reconnects,
+        "latency_ms": {
+            name: None if seconds is None else round(seconds * 1e3, 1)
+            for name, seconds in (("p50", latency.p50), ("p95", latency.p95), ("p99", latency.p99))
+        },
+    }
+
+
 def _print_summary(outcome: dict[str, Any]) -> None:
     how = "stopped" if outcome["interrupted"] else "failed" if outcome["errors"] else "done"
     found = "" if outcome["decoder"] == "none" else f", {outcome['people'] / max(outcome['frames'], 1):.1f} people a frame,"
@@ -160,6 +210,8 @@ def _print_summary(outcome: dict[str, Any]) -> None:
     for stream in outcome["streams"]:
         if stream["damaged"]:
             console.print(f"[yellow]{escape(stream['name'])}: {stream['damaged']} damaged packets or files left out[/]")
+        if dropped := stream.get("dropped_behind", 0) + stream.get("dropped_late", 0):
+            console.print(f"[yellow]{escape(stream['name'])}: {dropped} frames dropped, the engine was behind[/]")
         if stream["rejected"]:
             counts = ", ".join(f"{number} {reason}" for reason, number in stream["rejected"].items())
             console.print(f"[yellow]{escape(stream['name'])}: left out what cannot be people: {escape(counts)}[/]")
@@ -176,6 +228,8 @@ def _print_summary(outcome: dict[str, Any]) -> None:
             console.print(f"[red]failed[/] {path} after {output['frames']} frames")
         elif output["frames"]:
             console.print(f"[green]wrote[/] {path}")
+            if output["dropped"]:
+                console.print(f"[yellow]{path}: {output['dropped']} results lost, it was too slow[/]")
         else:
             console.print(f"[yellow]nothing written:[/] {path}")
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import orjson
 
 from tensortap.sinks.files import GrowingFile
-from tensortap.types import Result
+from tensortap.types import Result, StreamEvent
 
 SCHEMA = "tensortap.frame/1"
+EVENT_SCHEMA = "tensortap.event/1"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
@@ -32,6 +33,10 @@ class JsonlSink:
     def write(self, result: Result) -> None:
         """Write one frame. Raises SinkError."""
         self._file.append(orjson.dumps(frame_object(result), option=_OPTIONS))
+
+    def write_event(self, event: StreamEvent) -> None:
+        """Write a change of a live stream's state as a line of its own. Raises SinkError."""
+        self._file.append(orjson.dumps(event_object(event), option=_OPTIONS))
 
     def close(self) -> None:
         """Release the file. Raises SinkError."""
@@ -56,13 +61,28 @@ def frame_object(result: Result) -> dict[str, object]:
                 zip(poses.track_ids.tolist(), poses.class_ids.tolist(), poses.scores.tolist(), strict=True)
             )
         ]
+    times = {"capture_ns": info.capture_ns} if info.capture_ns else {}
     return {
         "schema": SCHEMA,
         "source_id": info.source_id,
         "source": info.source,
         "index": info.index,
         "pts_ns": info.pts_ns,
+        **times,
         "size_wh": info.size_wh,
         "inferred": result.inferred,
         "people": people,
+    }
+
+
+def event_object(event: StreamEvent) -> dict[str, object]:
+    """An event as an object of the schema `tensortap.event/1`."""
+    return {
+        "schema": EVENT_SCHEMA,
+        "source_id": event.source_id,
+        "source": event.source,
+        "state": event.state.value,
+        "reason": event.reason,
+        "since_ns": event.since_ns,
+        "times": event.times,
     }

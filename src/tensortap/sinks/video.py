@@ -26,12 +26,15 @@ _ENCODERS = {"h264": "libx264", "h265": "libx265"}
 # into a plain MP4 at the end, but ruins the file where the disk is full at that moment.)
 _MP4_OPTIONS = {"movflags": "+default_base_moof+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
 _MKV_OPTIONS = {"cluster_time_limit": "1000", "flush_packets": "1"}
+_CLOSE_SECONDS = 1.5
+"""How long the last pictures of a live stream may take: whoever stops a run of cameras does not wait."""
 _SMPTE170M = 6  # AVColorSpace: BT.601, the matrix of OpenCV's conversion
 _MPEG_RANGE = 1
 
 
 class VideoSink:
-    """Encodes one stream, on its own thread, with the timestamps of the source.
+    """Encodes one stream, on its own thread, with the timestamps of the source. Pictures of live streams are dropped and
+    counted while the encoder is behind; files wait for it.
 
     The first frame sets the size; later frames of another size are fitted into it. A frame of odd size is repeated at its
     edge by one pixel, because 4:2:0 video has even sizes.
@@ -45,6 +48,8 @@ class VideoSink:
     Raises:
         SinkError: the file cannot be created.
     """
+
+    handles_live = True
 
     def __init__(
         self,
@@ -62,7 +67,7 @@ class VideoSink:
         self._stream: Any = None
         self._last_tick = -1
         self._durations: dict[int, int] = {}
-        self._closed = False
+        self._closed = self._is_live = False
         # FFmpeg opens the file with the first packet only, and what was there stays until then; whether it can is said now.
         self._created = ensure_writable(path)
         self._worker: BackgroundWorker[Result] = BackgroundWorker(f"tensortap-video-{path.name}", self._encode, self._finish)
@@ -71,12 +76,19 @@ class VideoSink:
         """Queue one frame. Waits while the encoder is behind. Raises SinkError for frames before."""
         if self._closed:
             raise SinkError(f"{self._path} is closed; nothing more can be written to it.")
-        self._worker.put(result)
+        self._is_live = result.info.is_live
+        self._worker.put(result, drop=self._is_live)
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that were lost because the encoder was too slow for a live stream."""
+        return self._worker.dropped
 
     def close(self) -> None:
         """Encode what is queued and complete the file. Raises SinkError."""
         self._closed = True
-        self._worker.close()
+        if not self._worker.close(_CLOSE_SECONDS if self._is_live else None):
+            raise SinkError(f"{self._path} could not be completed within {_CLOSE_SECONDS:g} s; all but its end can be played.")
 
     def _encode(self, result: Result) -> None:
         """Draw and encode one frame, in the worker's thread."""

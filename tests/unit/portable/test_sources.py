@@ -357,3 +357,43 @@ def test_ctrl_c_is_heeded_while_a_url_is_opened() -> None:
         for thread in threading.enumerate():
             if thread.name == "tensortap-open":
                 thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("location", "name", "url"),
+    [
+        ("rtsp://me:pw@door.local:8554/live/1?token=x", "door.local:8554/live/1", None),
+        ("RTSP://door.local", "door.local", None),
+        ("rtsp://[::1]:554/a", "[::1]:554/a", None),
+        ("rtmp://host/app/stream", "host/app/stream", None),
+        ("udp://@:5000", ":5000", None),
+        ("live+http://me:pw@cam/video.mjpg", "cam/video.mjpg", "http://me:pw@cam/video.mjpg"),
+        ("yard=rtsp://me:pw@door.local/1", "yard", "rtsp://me:pw@door.local/1"),
+        ("rtsp://dvr:554/user=admin_password=geheim_channel=1_stream=0.sdp", "dvr:554/user=***", None),
+        ("rtsp://me:p/w@door/1", "door/1", None),
+        ("/dev/video2", "webcam-2", "webcam:2"),
+        ("webcam:1?size=1280x720", "webcam-1", "webcam:1?size=1280x720"),
+        ("0", "webcam-0", "webcam:0"),
+    ],
+)
+def test_cameras_and_their_names(location: str, name: str, url: str | None) -> None:
+    [found] = find_inputs([location])
+    assert (found.kind, found.name, found.location) == ("live", name, url or location)
+    assert "pw" not in found.name
+    assert "geheim" not in found.name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtsp://me:p@w@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://me:p/w@cam/1", "rtsp://***@cam/1"),
+        ("http://host/a@2x.png", "http://host/a@2x.png"),
+        ("http://host:80/a@2x.png", "http://host:80/a@2x.png"),
+        ("rtsp://dvr/user=me&password=pw&channel=1", "rtsp://dvr/user=***&password=***&channel=1"),
+        ("udp://@:5000", "udp://@:5000"),
+        ("two rtsp://a:b@c/d and http://e:f@g/h?i=j.", "two rtsp://***@c/d and http://***@g/h?***"),
+    ],
+)
+def test_nothing_secret_is_left(text: str, expected: str) -> None:
+    assert redact(text) == expected

@@ -68,6 +68,20 @@ def test_a_scene_is_a_source() -> None:
     np.testing.assert_array_equal(frames[4].image, Scene("street", 2, 0, (320, 180), 10.0).frame(4).image)
 
 
+def test_a_live_scene_skips_what_it_could_not_show_in_time() -> None:
+    source = SceneSource(0, "live", "scene://street?people=1&size=64x64&fps=50&live=1&seconds=2")
+    first = source.read()
+    time.sleep(0.5)
+    second = source.read()
+    assert first is not None
+    assert second is not None
+    assert (first.info.index, first.info.is_live) == (0, True)
+    assert 24 <= second.info.index < 90
+    assert abs(second.info.capture_ns - first.info.capture_ns - second.info.pts_ns) < 1_000_000
+    time.sleep(max(0.0, 2.0 - second.info.pts_ns / 1e9))
+    assert source.read() is None  # its time is over
+
+
 def test_a_live_scene_keeps_to_the_clock_and_can_be_closed() -> None:
     source = SceneSource(0, "live", "scene://street?people=1&size=64x64&fps=50&live=1")
     started = time.monotonic()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from tensortap.sinks.coco import CocoSink
 from tensortap.sinks.files import GrowingFile
 from tensortap.sinks.jsonl import JsonlSink
 from tensortap.sinks.names import parse_output
-from tensortap.types import Poses, Result
+from tensortap.types import Frame, Poses, Result, StreamEvent, StreamState
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "frame.schema.json"
+EVENT_SCHEMA = SCHEMA.with_name("event.schema.json")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -64,6 +66,25 @@ def test_lines_fit_the_schema(tmp_path: Path) -> None:
         for wrong in ({"extra": 1}, {"schema": "other/1"}, {"pts_ns": -1}, {"size_wh": [1]}):
             assert not validator.is_valid(line | wrong)
     assert lines(tmp_path / "a.jsonl")[0]["people"][0]["keypoints"][3] == [None, None, None]
+
+
+@pytest.mark.skipif(not SCHEMA.exists(), reason="the documentation is not beside an installed package")
+def test_lines_of_live_streams_fit_their_schemas(tmp_path: Path) -> None:
+    live = replace(result(0).info, is_live=True, capture_ns=1_700_000_000_000_000_000)
+    sink = JsonlSink(tmp_path / "a.jsonl")
+    for state in StreamState:
+        sink.write_event(StreamEvent(0, "door", state, "", 1_700_000_000_000_000_000, 1))
+    sink.write(Result(Frame(live, None), poses_of([person(60)])))
+    sink.close()
+    *events, frame = lines(tmp_path / "a.jsonl")
+    validator = jsonschema.Draft202012Validator(json.loads(EVENT_SCHEMA.read_text()))
+    validator.check_schema(json.loads(EVENT_SCHEMA.read_text()))
+    assert [event["state"] for event in events] == ["connecting", "online", "stalled", "offline", "ended"]
+    for event in events:
+        validator.validate(event)
+    assert not validator.is_valid(frame)
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(frame)
+    assert frame["capture_ns"] == live.capture_ns
 
 
 def test_every_line_is_in_the_file_when_write_returns(tmp_path: Path) -> None:

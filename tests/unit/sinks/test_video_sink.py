@@ -97,7 +97,7 @@ def test_no_frames_leave_no_file(tmp_path: Path) -> None:
 def test_pixels_that_stay_on_the_device(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "a.mp4")
     sink.write(result(pixels=False))
-    with pytest.raises(SinkError, match=r"no picture of .* its pixels stay on the device"):
+    with pytest.raises(SinkError, match="there is no picture"):
         sink.close()
 
 
@@ -197,9 +197,9 @@ def test_a_queue_that_drops_keeps_the_newest() -> None:
         gate.wait(10)
         taken.append(item)
 
-    worker = BackgroundWorker("test", consume, lambda: None, queue_size=3, when_full="drop")
+    worker = BackgroundWorker("test", consume, lambda: None, queue_size=3)
     for item in range(50):
-        worker.put(item)
+        worker.put(item, drop=True)
     gate.set()
     worker.close()
     assert taken[-3:] == [47, 48, 49]

@@ -35,6 +35,10 @@ class Request(Protocol):
         """Begin inference of the first `num_frames` pictures and return at once."""
         ...
 
+    def done(self) -> bool:
+        """Whether `wait()` would return at once."""
+        ...
+
     def wait(self) -> Mapping[str, np.ndarray]:
         """Output name -> read-only (num_frames, ...), valid until this request starts again. Raises EngineError."""
         ...

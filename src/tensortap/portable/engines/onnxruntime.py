@@ -35,6 +35,10 @@ class OnnxRuntimeRequest:
         images = self.images if self._engine.fixed_batch else self.images[:num_frames]
         self._result = self._engine.submit(images)
 
+    def done(self) -> bool:
+        """Whether the result is there, or an error."""
+        return self._result is not None and self._result.done()
+
     def wait(self) -> Mapping[str, np.ndarray]:
         """The outputs.
 

@@ -39,6 +39,13 @@ class OpenVinoRequest:
         self._request.start_async()
         self._running = True
 
+    def done(self) -> bool:
+        """Whether the result is there, or an error."""
+        try:
+            return bool(self._request.wait_for(0))
+        except RuntimeError:
+            return True  # wait() says what happened
+
     def wait(self) -> Mapping[str, np.ndarray]:
         """The outputs, views of OpenVINO's memory.
 

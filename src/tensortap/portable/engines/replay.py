@@ -22,6 +22,10 @@ class ReplayRequest:
         """Take the next recorded answers."""
         self._answers = [self._engine.next_answer() for _ in range(num_frames)]
 
+    def done(self) -> bool:
+        """The answers are always there."""
+        return True
+
     def wait(self) -> Mapping[str, np.ndarray]:
         """The recorded tensors, stacked into a batch where it holds more than one."""
         if not self._answers:

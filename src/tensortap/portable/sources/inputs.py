@@ -1,12 +1,11 @@
-"""What `-i` means: which of the inputs named are videos, which are images, and which belong together."""
+"""What `-i` means: which of the inputs named are videos, cameras or images, and which belong together."""
 
 from __future__ import annotations
 
 import glob
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -18,11 +17,17 @@ from tensortap.text import printable
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 """Suffixes of still images; everything else is opened as a video."""
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # two letters at least: C:// is a drive
+_LIVE_SCHEMES = frozenset({"rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
+_LIVE_PREFIX = "live+"
+"""Before any URL: read it as a camera, whatever it looks like."""
+_WEBCAM = re.compile(r"(?:webcam:(?://)?|/dev/video)?([0-9]+)(\?.*)?")
+_NAMED = re.compile(r"([\w. -]+)=((?:[a-zA-Z][a-zA-Z0-9+.-]+://|webcam:|/dev/video).+)")
+_SECRET = re.compile(r"(?i)\b(user|username|password|passwd|pwd|pass|token|auth|key|secret)=[^&/?;\s'\"]*")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One stream to be: a video by path or URL, still images, or a drawn scene."""
+    """One stream to be: a video by path or URL, a camera, still images, or a drawn scene."""
 
     kind: str
     """Name of the source in the registry, or `recording`."""
@@ -59,12 +64,19 @@ def find_inputs(locations: list[str]) -> list[Input]:
 
 def redact(text: str) -> str:
     """The same text with user names, passwords and query strings of URLs replaced by stars."""
-    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]+://)([^/\s]*@)?([^\s?'\"]*)(\?[^\s'\"]*)?", _redacted, text)
+    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]+://)([^\s?'\"]*)(\?[^\s'\"]*)?", _redacted, text)
 
 
 def _redacted(match: re.Match[str]) -> str:
-    scheme, credentials, rest, query = match.groups()
-    return f"{scheme}{'***@' if credentials else ''}{rest}{'?***' if query else ''}"
+    scheme, rest, query = match.groups()
+    authority, slash, path = rest.partition("/")
+    if "@" not in authority and "@" in path and not re.fullmatch(r"(\[[0-9a-fA-F:.]*\]|[^:]*)(:[0-9]*)?", authority):
+        authority, slash, path = rest, "", ""  # a password with a slash in it
+        if "/" in (behind := rest.rpartition("@")[2]):
+            authority, slash, path = rest[: -len(behind)] + behind.partition("/")[0], "/", behind.partition("/")[2]
+    credentials, at, host = authority.rpartition("@")
+    path = _SECRET.sub(r"\1=***", path)  # some recorders want them there
+    return f"{scheme}{'***@' if at and credentials else at}{host}{slash}{path}{'?***' if query else ''}"
 
 
 def is_url(location: str) -> bool:
@@ -72,30 +84,57 @@ def is_url(location: str) -> bool:
     return bool(_URL.match(location)) and not location.startswith("file://")
 
 
+def short_name(url: str) -> str:
+    """What to call a camera: host and path of its address, without what must not be known: `door.local/stream1`."""
+    name = redact(url).partition("://")[2].removeprefix("***@").lstrip("@").partition("?")[0].rstrip("/")
+    return printable(name or "stream")
+
+
 def _is_glob(location: str) -> bool:
     return glob.has_magic(location) and not Path(location).exists()
 
 
 def _find(location: str) -> Input:
-    if location.startswith("scene://"):
-        name = urlsplit(location).netloc or "street"
-        return Input("scene", printable(f"scene-{name}"), location)
+    named = _NAMED.fullmatch(location)
+    if named and not Path(location).exists():
+        return replace(_find(named[2]), name=printable(named[1]))
+    webcam = _WEBCAM.fullmatch(location)
+    if webcam and (location.startswith("/dev/video") or not Path(location).exists()):
+        return Input("live", f"webcam-{webcam[1]}", f"webcam:{webcam[1]}{webcam[2] or ''}")
     scheme = location.partition("://")[0] if _URL.match(location) else ""
-    if scheme in plugins("source") or is_url(location):
+    if scheme in plugins("source"):
         parts = urlsplit(location)
-        name = Path(parts.path).name or parts.hostname or "stream"
-        return Input(scheme if scheme in plugins("source") else "video", printable(name), location)
+        return Input(scheme, printable(Path(parts.path).name or parts.hostname or "stream"), location)
+    if is_url(location):
+        return _find_url(location)
     if location.startswith("file://"):
         location = url2pathname(urlsplit(location).path)
     if not location:
         raise SourceError("An input has no name: -i was given an empty text.")
+    return _find_path(location)
+
+
+def _find_url(location: str) -> Input:
+    scheme = location.partition("://")[0].lower()
+    if scheme == "scene":
+        return Input("scene", printable(f"scene-{urlsplit(location).netloc or 'street'}"), location)
+    if scheme.startswith(_LIVE_PREFIX):
+        url = location[len(_LIVE_PREFIX) :]
+        return Input("live", short_name(url), url)
+    if scheme in _LIVE_SCHEMES:
+        return Input("live", short_name(location), location)
+    parts = urlsplit(location)
+    return Input("video", printable(Path(parts.path).name or parts.hostname or "stream"), location)
+
+
+def _find_path(location: str) -> Input:
     path = Path(location)
     if path.exists() and is_recording(path):
         return Input("recording", printable(path.name), location)
     if path.is_dir():
         return _folder(location, path)
     if path.exists():
-        kind: Literal["video", "images"] = "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
+        kind = "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
         return Input(kind, printable(path.name), location, (path,) if kind == "images" else ())
     if _is_glob(location):
         return _glob(location)

@@ -14,6 +14,8 @@ import av.error
 
 from tensortap.errors import SourceError
 from tensortap.portable.pixels import quarter_turns_of, wrap
+from tensortap.portable.sources.clock import FileClock
+from tensortap.portable.sources.ffmpeg import own_time_ns, picture_stream, upright_size
 from tensortap.portable.sources.inputs import is_url, redact
 from tensortap.types import Frame, FrameInfo, StreamInfo
 
@@ -21,6 +23,9 @@ _log = logging.getLogger(__name__)
 _SECOND_NS = 1_000_000_000
 _MAX_DAMAGED_IN_A_ROW = 2000
 """So many packets without one frame between them: not a damaged spot, but no video any more."""
+
+
+_CHECK_ADDRESS = "Check the address and the network; a camera that may be down needs live+ in front."
 
 
 class VideoSource:
@@ -46,7 +51,7 @@ class VideoSource:
         self._is_url = is_url(location)
         self._container = self._open(location, timeout_seconds)
         try:
-            self._video = self._picture_stream()
+            self._video = picture_stream(self._container, self._location)
         except SourceError:
             self._container.close()
             raise
@@ -57,7 +62,7 @@ class VideoSource:
         self._damaged_in_a_row = 0
         self._num_packets = 0
         self._index = 0
-        self._clock = _Clock()
+        self._clock = FileClock()
         # The first frame is decoded here: what cannot be decoded at all is said before any work is done.
         first = self._decode_next()
         if first is None:
@@ -71,10 +76,18 @@ class VideoSource:
         self.stream = StreamInfo(
             source_id,
             name,
-            size_wh=_upright_size(first),
+            size_wh=upright_size(first),
             frame_rate=float(rate) if rate else None,
             num_frames=self._num_frames(float(rate) if rate else None),
         )
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether this is a camera rather than a recording: a URL that announces neither length nor duration."""
+        container = self._container
+        if not self._is_url or container.duration is not None:
+            return False
+        return container.format.name == "hls" or container.size <= 0
 
     def read(self) -> Frame | None:
         """The next frame, `None` at the end.
@@ -85,13 +98,14 @@ class VideoSource:
         frame = self._decode_next()
         if frame is None:
             return None
-        pts_ns, duration_ns = self._clock.time(frame, self.stream.frame_rate)
+        duration_ns = _duration_ns(frame, self.stream.frame_rate)
+        pts_ns = self._clock.time(own_time_ns(frame), duration_ns)
         info = FrameInfo(
             source_id=self.stream.source_id,
             source=self.stream.name,
             index=self._index,
             pts_ns=pts_ns,
-            size_wh=_upright_size(frame),
+            size_wh=upright_size(frame),
             duration_ns=duration_ns,
             arrival_ns=time.time_ns(),
         )
@@ -115,26 +129,21 @@ class VideoSource:
             return av.open(f"file:{location}")  # with its protocol: names may hold colons
         except av.error.ExitError as exc:
             raise SourceError(
-                f"{self._location} gave no answer within {timeout_seconds:g} s. Check the address and the network."
-            ) from exc
+                f"{self._location} gave no answer within {timeout_seconds:g} s. {_CHECK_ADDRESS}"
+            ) from self._cause(exc)
         except av.error.InvalidDataError as exc:
             raise SourceError(
                 f"{self._location} is not a video that FFmpeg can read, or it was cut off before its index was written."
-            ) from exc
+            ) from self._cause(exc)
         except av.error.FFmpegError as exc:
-            hint = " Check the address and the network." if self._is_url else ""
-            raise SourceError(f"{self._location} cannot be opened: {exc.strerror or exc}.{hint}") from exc
+            hint = f" {_CHECK_ADDRESS}" if self._is_url else ""
+            raise SourceError(f"{self._location} cannot be opened: {exc.strerror or exc}.{hint}") from self._cause(exc)
         except (OSError, ValueError) as exc:
-            raise SourceError(f"{self._location} cannot be opened: {exc}") from exc
+            raise SourceError(f"{self._location} cannot be opened: {redact(str(exc))}") from self._cause(exc)
 
-    def _picture_stream(self) -> av.VideoStream:
-        pictures = [
-            stream for stream in self._container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic
-        ]
-        if pictures:
-            return pictures[0]
-        kinds = " and ".join(sorted({stream.type for stream in self._container.streams})) or "no streams at all"
-        raise SourceError(f"{self._location} has no video in it, only {kinds}.")
+    def _cause(self, exc: Exception) -> Exception | None:
+        """What to show below our own message: FFmpeg's errors hold the address as it is, with the password."""
+        return None if self._is_url else exc
 
     def _num_frames(self, rate: float | None) -> int | None:
         """Frames to come, an estimate: what the index announces, or what fits the duration where an edit list shows less."""
@@ -174,9 +183,11 @@ class VideoSource:
             return packet
         except av.error.FFmpegError as exc:
             if isinstance(exc, av.error.ExitError):
-                raise SourceError(f"{self._location} stopped answering after {self._index} frames.") from exc
+                raise SourceError(f"{self._location} stopped answering after {self._index} frames.") from self._cause(exc)
             if self._is_url or isinstance(exc, OSError):
-                raise SourceError(f"{self._location} broke off after {self._index} frames: {exc.strerror or exc}.") from exc
+                raise SourceError(
+                    f"{self._location} broke off after {self._index} frames: {exc.strerror or exc}."
+                ) from self._cause(exc)
             self._count_damage(exc)
             # The error ended the iterator; reading goes on behind the damage.
             self._packets = self._container.demux(self._video)
@@ -231,35 +242,7 @@ def _open_interruptibly(url: str, timeout_seconds: float) -> av.container.InputC
     return opened[0]
 
 
-class _Clock:
-    """Turns the frames' own timestamps into nanoseconds that start at 0 and always rise."""
-
-    def __init__(self) -> None:
-        self._shift_ns: int | None = None
-        self._last_ns = -1
-        self._last_duration_ns = 0
-
-    def time(self, frame: av.VideoFrame, frame_rate: float | None) -> tuple[int, int]:
-        """pts and duration of the next frame in nanoseconds."""
-        nominal_ns = round(_SECOND_NS / frame_rate) if frame_rate else 0
-        duration_ns = nominal_ns
-        if frame.duration and frame.time_base:
-            duration_ns = round(frame.duration * frame.time_base * _SECOND_NS)
-        expected_ns = 0 if self._last_ns < 0 else self._last_ns + max(self._last_duration_ns, 1)
-        pts_ns = expected_ns
-        if frame.pts is not None and frame.time_base:
-            own_ns = round(frame.pts * frame.time_base * _SECOND_NS)
-            if self._shift_ns is None:
-                self._shift_ns = -own_ns
-            pts_ns = own_ns + self._shift_ns
-            if pts_ns < self._last_ns - _SECOND_NS:  # another recording begins
-                self._shift_ns = expected_ns - own_ns
-                pts_ns = expected_ns
-            elif pts_ns <= self._last_ns:  # a time given twice: those that follow are right again
-                pts_ns = self._last_ns + 1
-        self._last_ns, self._last_duration_ns = pts_ns, duration_ns or nominal_ns
-        return pts_ns, duration_ns
-
-
-def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    return (frame.height, frame.width) if quarter_turns_of(frame) % 2 else (frame.width, frame.height)
+def _duration_ns(frame: av.VideoFrame, frame_rate: float | None) -> int:
+    if frame.duration and frame.time_base:
+        return round(frame.duration * frame.time_base * _SECOND_NS)
+    return round(_SECOND_NS / frame_rate) if frame_rate else 0
