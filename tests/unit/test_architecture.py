@@ -49,6 +49,7 @@ ALLOWED = {
         "loading",
         "pipeline",
         "portable",
+        "reading",
         "recording",
         "registry",
         "scenes",
@@ -57,7 +58,8 @@ ALLOWED = {
         "timing",
         "zoo",
     },
-    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "taps"},
+    "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
+    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
