@@ -1,8 +1,7 @@
-"""From settings to objects: the only file that joins names to classes."""
+"""From settings to objects: names become classes here, and in `reading.py`."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
@@ -14,10 +13,9 @@ from threading import Lock
 from typing import Any
 
 from tensortap.config import Settings
-from tensortap.decode.heads import recognise
 from tensortap.decode.outputs import Feeding, Head
-from tensortap.errors import ModelError, PluginError, SourceError, TensortapError, UsageError
-from tensortap.loading import load_callable, taken_by
+from tensortap.errors import SourceError, TensortapError, UsageError
+from tensortap.loading import load_callable
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
@@ -27,30 +25,25 @@ from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
-from tensortap.recording.reader import Recording
-from tensortap.recording.replay import RecordedEngine, ReplayRuntime
-from tensortap.registry import (
-    AUTO_ENGINES,
-    DECODERS,
-    ENGINES,
-    SINKS,
-    SOURCES,
-    TRACKERS,
-    load,
-    load_plugin,
-    package_of,
-    plugins,
+from tensortap.reading import (
+    Nobody,
+    create_decoder,
+    feeding_for,
+    network_wh_of,
+    own_decoder,
+    recorded_feeding,
+    skeleton_of,
 )
+from tensortap.recording.reader import Recording
+from tensortap.recording.replay import ReplayRuntime
+from tensortap.registry import AUTO_ENGINES, ENGINES, SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.background import BackgroundSink
 from tensortap.sinks.names import OutputName, parse_output
-from tensortap.skeletons import Skeleton, skeleton_for
-from tensortap.taps import Tap, name_of
+from tensortap.taps import Tap
 from tensortap.text import printable
 from tensortap.timing import StageClock
-from tensortap.types import Frame, Poses, StreamInfo, TensorFrame
+from tensortap.types import Frame, Poses, StreamInfo
 from tensortap.zoo import resolve
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -82,7 +75,7 @@ class Parts:
 def assemble(
     settings: Settings,
     *,
-    decoder: Decoder | None = None,
+    decoder: Decoder | type[Any] | None = None,
     clock: StageClock | None = None,
     find_model: Callable[[str], Path] = resolve,
 ) -> Parts:
@@ -101,15 +94,13 @@ def assemble(
     paths = _output_paths(names, inputs, model_path)
     tracker_class = _tracker_class(settings)
     taps = [load_callable(text, "--tap") for text in settings.taps]
-    decoder = decoder or own_decoder(settings)
-    if decoder is not None:
-        _warn_of_what_has_no_effect(settings, decoder)
+    decoder = own_decoder(settings, decoder)
     with ExitStack() as opened:
         made = _replay(settings, inputs, clock) if model_path is None else _infer(settings, inputs, model_path, opened, clock)
         streams, (model, engine) = made.streams, made.models[0]
         head = None
         if decoder is None and settings.decoder == "none":
-            decoder = _Nobody(_skeleton_of(model))
+            decoder = Nobody(skeleton_of(model))
         elif decoder is None:
             head, decoder = create_decoder(settings, made.models)
         open_output = partial(
@@ -120,7 +111,7 @@ def assemble(
         )
         outputs = [open_output(name, path, source_id, opened) for name, path, source_id in paths]
         opened.pop_all()
-    skeleton = getattr(decoder, "skeleton", None) or _skeleton_of(model)
+    skeleton = getattr(decoder, "skeleton", None) or skeleton_of(model)
     parts = Parts(
         streams=streams,
         runtime=made.runtime,
@@ -249,27 +240,7 @@ def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | Non
     )
     names = ", ".join(found.name for found in inputs)
     models = [recorded(recording) for recording in recordings]
-    return _Made(streams, runtime, models, _recorded_feeding(recordings[0]), f"replayed from {names}")
-
-
-def _recorded_feeding(recording: Recording) -> Feeding:
-    """How the network was fed, as far as the recording tells; nothing is fed again."""
-    told = recording.header.get("feeding") or {}
-    try:
-        scale = told["scale"]
-        return Feeding(
-            letterbox=str(told["letterbox"]),
-            color="bgr" if told["color"] == "bgr" else "rgb",
-            scale=_three(scale) if isinstance(scale, list) else float(scale),
-            mean=_three(told["mean"]),
-        )
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        return Feeding()
-
-
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    first, second, third = map(float, values)
-    return first, second, third
+    return _Made(streams, runtime, models, recorded_feeding(recordings[0]), f"replayed from {names}")
 
 
 def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
@@ -342,35 +313,6 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
 
 
-def feeding_for(settings: Settings, model: ModelInfo) -> Feeding:
-    """How the network wants its pictures: as the authors of its head have it, unless the settings say otherwise."""
-    wanted = image_input(model)
-    network_wh = (wanted.width, wanted.height) if wanted.width and wanted.height else None
-    try:
-        feeding = recognise(
-            {tensor.name: tensor.shape[1:] for tensor in model.outputs},
-            model.metadata,
-            network_wh=network_wh,
-            decoder=settings.decoder if settings.decoder in DECODERS else None,
-            kpt_shape=settings.kpt_shape,
-        ).feeding
-    except ModelError:
-        feeding = Feeding()  # whoever reads the tensors of a head that is unknown here
-    if wanted.dtype == "uint8":
-        # The model works the rest out itself, and is fed what pictures are everywhere.
-        feeding = replace(feeding, color="rgb")
-        for name in ("mean", "scale"):
-            if getattr(settings, name) is not None:
-                raise UsageError(f"--{name}: {model.path.name} takes pictures as bytes; it has its own {name}, or none.")
-    return replace(
-        feeding,
-        letterbox=feeding.letterbox if settings.letterbox == "auto" else settings.letterbox,
-        color=feeding.color if settings.color == "auto" else settings.color,
-        mean=feeding.mean if settings.mean is None else settings.mean,
-        scale=feeding.scale if settings.scale is None else settings.scale,
-    )
-
-
 def first_frame(location: str) -> Frame:
     """The first frame of an input.
 
@@ -432,91 +374,6 @@ def _live_settings(settings: Settings) -> LiveSettings:
         retries=settings.retries,
         rtsp_transport=settings.rtsp_transport,
     )
-
-
-class _Nobody:
-    """The decoder of `--decoder none`: finds nobody, whatever the tensors are."""
-
-    def __init__(self, skeleton: Skeleton) -> None:
-        self.skeleton = skeleton
-        self._nobody = Poses.empty(skeleton)
-
-    def __call__(self, frame: TensorFrame) -> Poses:
-        return self._nobody
-
-
-def _skeleton_of(model: ModelInfo) -> Skeleton:
-    return skeleton_for((model.kpt_shape or (17, 3))[0])
-
-
-def own_decoder(settings: Settings) -> Decoder | None:
-    """The decoder that the settings name and that is not ours, made with what it takes of the settings; `None` for ours."""
-    offered = _decoder_settings(settings)
-    if ":" in settings.decoder:
-        return load_callable(settings.decoder, "--decoder", offered)
-    if settings.decoder not in plugins("decoder"):
-        return None
-    decoder = load_plugin("decoder", settings.decoder)
-    if not isinstance(decoder, type):
-        return decoder  # type: ignore[no-any-return]
-    try:
-        return decoder(**taken_by(decoder, offered))  # type: ignore[no-any-return]
-    except Exception as exc:  # of somebody else's code
-        point = plugins("decoder")[settings.decoder]
-        raise PluginError(
-            f"The decoder {settings.decoder!r} of the installed package {package_of(point)} cannot be made: "
-            f"{type(exc).__name__}: {exc}"
-        ) from exc
-
-
-def _decoder_settings(settings: Settings) -> dict[str, Any]:
-    """What a decoder's constructor may be told by the settings."""
-    told: dict[str, Any] = {name: getattr(settings, name) for name in ("conf_thres", "iou_thres", "max_det", "clip")}
-    if settings.kpt_shape is not None:
-        told["num_keypoints"], told["keypoint_dims"] = settings.kpt_shape
-    return told
-
-
-def _warn_of_what_has_no_effect(settings: Settings, decoder: Decoder) -> None:
-    """A decoder of one's own that is no class, or takes less, decides itself what the settings ask for."""
-    for name in ("conf_thres", "iou_thres", "max_det", "clip", "kpt_shape"):
-        asked = getattr(settings, name)
-        has = getattr(decoder, "num_keypoints" if name == "kpt_shape" else name, None)
-        if asked != Settings.model_fields[name].default and has is None:
-            _log.warning("--%s has no effect: the decoder %s does not take it.", name.replace("_", "-"), name_of(decoder))
-
-
-def network_wh_of(engine: Engine) -> tuple[int, int]:
-    """Width and height of the network input."""
-    _, height, width, _ = engine.requests[0].images.shape
-    return width, height
-
-
-def create_decoder(settings: Settings, models: Sequence[tuple[ModelInfo, Engine]]) -> tuple[Head, Decoder]:
-    """The decoder of one model, or of recordings that are replayed together."""
-    (first, _), *others = models
-    head, *heads = [_recognised(settings, model, engine) for model, engine in models]
-    for (model, _), other in zip(others, heads, strict=True):
-        if (other.decoder, other.arguments) != (head.decoder, head.arguments):
-            raise ModelError(
-                f"The recordings have different heads: {first.path} has {head.decoder}, {head.reason}; {model.path} has "
-                f"{other.decoder}, {other.reason}. Replay them one by one."
-            )
-    decoder: Decoder = load("decoder", DECODERS, head.decoder)(**{**_decoder_settings(settings), **head.arguments})
-    return head, decoder
-
-
-def _recognised(settings: Settings, model: ModelInfo, engine: Engine) -> Head:
-    try:
-        return recognise(
-            engine.outputs,
-            model.metadata,
-            network_wh=engine.network_wh if isinstance(engine, RecordedEngine) else network_wh_of(engine),
-            decoder=None if settings.decoder == "auto" else settings.decoder,
-            kpt_shape=settings.kpt_shape,
-        )
-    except ModelError as exc:
-        raise ModelError(f"{model.path}: {exc}") from None
 
 
 def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:

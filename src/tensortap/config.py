@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -11,7 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
+from tensortap.nvinfer.config import read_nvinfer
 from tensortap.registry import known_names
+
+_log = logging.getLogger(__name__)
 
 
 def _as_list(value: Any) -> Any:
@@ -90,6 +94,8 @@ class Settings(BaseModel):
     """Videos, URLs, cameras, images, folders, globs and recordings."""
     model: Annotated[str | None, BeforeValidator(_as_model)] = None
     """ONNX file, OpenVINO .xml, a folder that holds one, or a name of the zoo; `None` for recordings only."""
+    nvinfer_config: str | None = None
+    """nvinfer configuration file, INI or YAML: everything here that it says too is taken from it unless it is given."""
     outputs: Annotated[list[str], BeforeValidator(_as_list)] = []
     """Where results go, named by suffix or scheme."""
 
@@ -192,10 +198,26 @@ class Settings(BaseModel):
         Raises:
             UsageError: a name is unknown or a value cannot be meant; every one of them is listed.
         """
+        if values.get("nvinfer_config") is not None:
+            path = values["nvinfer_config"] = os.fspath(values["nvinfer_config"])
+            values = _told_by(path) | {name: value for name, value in values.items() if value is not None or name == "tracker"}
         try:
             return cls(**values)
         except ValidationError as exc:
             raise UsageError("\n".join(dict.fromkeys(_explain(error) for error in exc.errors()))) from exc
+
+
+def _told_by(path: str) -> dict[str, Any]:
+    """The settings that an nvinfer file makes; what it cannot make is logged."""
+    config = read_nvinfer(Path(path))
+    for sentence in config.warnings:
+        _log.warning("%s", sentence)
+    if config.ignored:
+        _log.info("%s: without meaning outside DeepStream: %s", path, ", ".join(config.ignored))
+    settings = config.settings()
+    if "model" not in settings and config.engine_file:
+        _log.info("%s: %s is an engine for one GPU; give its ONNX file with --model.", path, config.engine_file.name)
+    return settings
 
 
 def _known(value: str, names: set[str]) -> str:

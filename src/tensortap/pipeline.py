@@ -161,8 +161,8 @@ class Pipeline:
         model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`;
             `None` where the inputs are recordings.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
-        decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised. `"none"` finds nobody,
-            for tensors of any model.
+        decoder: your own `TensorFrame -> Poses`, a class of such, or a decoder's name; by default the head is recognised.
+            `"none"` finds nobody, for tensors of any model.
         find_model: from the name or path of a model to its file, e.g. `tensortap.zoo.resolve` with a progress bar.
         **settings: fields of `tensortap.config.Settings`, e.g. `conf_thres=0.4`, `engine="onnxruntime"`, `tracker=None`.
 
@@ -176,7 +176,7 @@ class Pipeline:
         model: str | Path | None = None,
         *,
         outputs: str | Path | Sequence[str | Path] = (),
-        decoder: Decoder | str = "auto",
+        decoder: Decoder | type[Any] | str = "auto",
         find_model: Callable[[str], Path] | None = None,
         **settings: Any,
     ) -> None:

@@ -1,6 +1,6 @@
 """Names -> classes, loaded when they are asked for, so that a missing package answers with its install line.
 
-Installed packages add names of their own through entry points: docs/own_decoder.md.
+Installed packages add names of their own through entry points: docs/own_code.md.
 """
 
 from __future__ import annotations

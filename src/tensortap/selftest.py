@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tensortap.assemble import create_decoder, create_engine, feeding_for, first_frame, network_wh_of, own_decoder
+from tensortap.assemble import create_engine, first_frame
 from tensortap.config import Settings
 from tensortap.errors import EngineError, MissingDependencyError, ModelError
 from tensortap.geometry import Letterbox, iou_matrix
@@ -16,6 +16,7 @@ from tensortap.pipeline import Decoder
 from tensortap.portable.engines.base import Engine
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.reading import create_decoder, feeding_for, network_wh_of, own_decoder
 from tensortap.taps import name_of
 from tensortap.types import Poses, TensorFrame
 

@@ -35,7 +35,8 @@ ALLOWED = {
     "scenes": CORE | {"scenes"},
     "recording": CORE | {"_version", "recording", "sinks", "timing"},
     "portable": CORE | {"metrics", "portable", "recording", "registry", "scenes", "timing"},
-    "config": {"errors", "geometry", "registry"},
+    "nvinfer": {"errors", "nvinfer"},
+    "config": {"errors", "geometry", "nvinfer", "registry"},
     "evaluation": CORE,
     "plot": CORE | {"decode", "sinks"},
     "pipeline": CORE | {"metrics", "timing", "taps", "assemble", "config"},  # assemble and config inside functions
@@ -48,6 +49,7 @@ ALLOWED = {
         "loading",
         "pipeline",
         "portable",
+        "reading",
         "recording",
         "registry",
         "scenes",
@@ -56,7 +58,8 @@ ALLOWED = {
         "timing",
         "zoo",
     },
-    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "taps"},
+    "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
+    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE

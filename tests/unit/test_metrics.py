@@ -63,6 +63,6 @@ def test_latency_is_from_capture_and_never_negative() -> None:
     meter.count(FrameInfo(0, "a", 0, 0, (4, 4), is_live=True, capture_ns=4_900_000_000), 0, True)
     meter.count(FrameInfo(0, "a", 1, 1, (4, 4), is_live=True, capture_ns=5_100_000_000), 0, True)  # somebody set the clock
     meter.count(FrameInfo(0, "a", 2, 2, (4, 4)), 0, True)  # a file
-    meter.count(FrameInfo(0, "a", 3, 3, (4, 4), capture_ns=1), 0, True)  # a camera's recording, replayed
+    meter.count(FrameInfo(0, "a", 3, 3, (4, 4), capture_ns=1_000_000_000), 0, True)  # a replay of a live stream
     assert meter.latency.distribution().count == 2
     assert meter.latency.distribution().p99 == pytest.approx(0.1)

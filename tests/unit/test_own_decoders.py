@@ -77,6 +77,14 @@ def test_a_class_of_ones_own_heeds_the_flags(asked: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("place")
+def test_a_class_can_be_given_in_python() -> None:
+    loaded = load_callable("mine.py:Mine", "--decoder")
+    pipeline = Pipeline("a.mp4", "pose.onnx", decoder=type(loaded), conf_thres=0.4, tracker=None)
+    assert pipeline.parts.decoder.conf_thres == 0.4  # type: ignore[attr-defined]
+    assert pipeline.run().people > 0
+
+
+@pytest.mark.usefixtures("place")
 def test_keypoints_as_the_flags_say() -> None:
     decoder: Any = Pipeline("a.mp4", "pose.onnx", decoder="mine.py:Mine", kpt_shape="21x2").parts.decoder
     assert (decoder.num_keypoints, decoder.keypoint_dims) == (21, 2)

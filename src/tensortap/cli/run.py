@@ -29,7 +29,8 @@ class RunCommand(TyperCommand):
         """Repeat the flag before every further value, as Typer wants it."""
         expanded: list[str] = []
         flag, num_values = "", 0
-        for arg in [*args, "--"]:
+        # The original DeepStream application spells it so.
+        for arg in ["--nvinfer-config" if arg == "-config" else arg for arg in [*args, "--"]]:
             name, equals, value = arg.partition("=")
             if arg.startswith("-") and arg != "-":
                 if flag and not num_values:
@@ -43,6 +44,7 @@ class RunCommand(TyperCommand):
 
 
 def run(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="ONNX file, OpenVINO .xml or its folder, or a name: see tensortap models."),
@@ -56,6 +58,9 @@ def run(
         typer.Option(
             "--output", "-o", help="out.mp4, out.jsonl, results.coco.json, out.tap, null, - (JSONL); several at once."
         ),
+    ] = None,
+    nvinfer_config: Annotated[
+        Path | None, typer.Option("--nvinfer-config", help="nvinfer file, INI or YAML; flags that are given override it.")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
@@ -126,45 +131,58 @@ def run(
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
     if as_json and any(parse_output(output).path == Path("-") for output in outputs or []):
         raise UsageError("--json and -o - would both write to the standard output. Give the JSONL a file.")
+    settings: dict[str, Any] = {
+        "engine": engine,
+        "precision": precision,
+        "batch_size": batch_size,
+        "imgsz": imgsz,
+        "letterbox": letterbox,
+        "color": color,
+        "mean": mean,
+        "scale": scale,
+        "threads": threads,
+        "decoder": decoder,
+        "kpt_shape": kpt_shape,
+        "taps": taps or [],
+        "on_tap_error": on_tap_error,
+        "conf_thres": conf_thres,
+        "iou_thres": iou_thres,
+        "max_det": max_det,
+        "clip": clip,
+        "tracker": None if no_track else tracker,
+        "interval": interval,
+        "realtime": realtime,
+        "record_frames": record_frames,
+        "max_frames": max_frames,
+        "batch_timeout": batch_timeout,
+        "max_latency": max_latency,
+        "rtsp_transport": rtsp_transport,
+        "open_timeout": open_timeout,
+        "stall_timeout": stall_timeout,
+        "retry_max": retry_max,
+        "retries": retries,
+        "keep_running": keep_running,
+    }
+    if nvinfer_config is not None:
+        settings = {name: value for name, value in settings.items() if _is_given(context, name)}
     run_pipeline(
         lambda: Pipeline(
             inputs or [],
             model,
             outputs=outputs or [],
             find_model=partial(fetch_model, quiet=quiet),
-            engine=engine,
-            precision=precision,
-            batch_size=batch_size,
-            imgsz=imgsz,
-            letterbox=letterbox,
-            color=color,
-            mean=mean,
-            scale=scale,
-            threads=threads,
-            decoder=decoder,
-            kpt_shape=kpt_shape,
-            taps=taps or [],
-            on_tap_error=on_tap_error,
-            conf_thres=conf_thres,
-            iou_thres=iou_thres,
-            max_det=max_det,
-            clip=clip,
-            tracker=None if no_track else tracker,
-            interval=interval,
-            realtime=realtime,
-            record_frames=record_frames,
-            max_frames=max_frames,
-            batch_timeout=batch_timeout,
-            max_latency=max_latency,
-            rtsp_transport=rtsp_transport,
-            open_timeout=open_timeout,
-            stall_timeout=stall_timeout,
-            retry_max=retry_max,
-            retries=retries,
-            keep_running=keep_running,
+            nvinfer_config=nvinfer_config,
+            **settings,
         ),
         quiet=quiet,
         as_json=as_json,
         stats=stats,
         web=web,
     )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a flag stands on the command line, rather than being left at its default."""
+    flags = {name, "no_track"} if name == "tracker" else {name}
+    sources = [context.get_parameter_source(flag) for flag in flags]
+    return any(source is not None and source.name == "COMMANDLINE" for source in sources)

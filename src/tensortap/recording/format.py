@@ -62,6 +62,7 @@ def info_from_json(data: Mapping[str, Any], source_id: int) -> FrameInfo:
         duration_ns=int(data.get("duration_ns", 0)),
         is_still=bool(data.get("is_still", False)),
         arrival_ns=int(data.get("arrival_ns", 0)),
+        # Not live any more: a replay waits for whoever takes its frames.
         capture_ns=int(data.get("capture_ns", 0)),
     )
 

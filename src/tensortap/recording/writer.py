@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _JPEG_QUALITY = 95
 _MAX_PACKERS = min(4, max(1, (os.cpu_count() or 1) // 2))
 """So many chunks are packed at once, as one core packs some 50 MB a second; the other cores are the engine's."""
+_CLOSE_SECONDS = 10.0
+"""So long a live stream's last chunks may take."""
 _ZIP64_BYTES = 1 << 30
 _PLAIN_KINDS = "biufc"
 """Kinds of NumPy's own types, which `.npy` files can name."""
@@ -88,8 +90,6 @@ class RecordingSink:
         SinkError: the folder cannot be written to, or holds something else.
     """
 
-    handles_live = True
-
     def __init__(
         self,
         path: Path,
@@ -108,7 +108,7 @@ class RecordingSink:
         self._pending: list[_Kept] = []
         self._pending_bytes = self._num_pending = self._num_chunks = self._num_frames = 0
         self._pending_since = 0.0
-        self._begun = self._failed = self._closed = False
+        self._begun = self._failed = self._closed = self._is_live = False
         self._jobs: deque[_Chunk] = deque()
         self._packers = ThreadPoolExecutor(_MAX_PACKERS, thread_name_prefix=f"tensortap-packing-{path.name}")
         self._created = _make_folder(path)
@@ -123,8 +123,8 @@ class RecordingSink:
         )
 
     def write_tensors(self, frame: TensorFrame) -> None:
-        """Queue one frame, inferred or not; its tensors are copied. While the disk is behind, files wait and live streams lose
-        their oldest frame.
+        """Queue one frame, inferred or not; its tensors are copied. Waits while the disk is behind; a live stream loses its
+        oldest frames instead.
 
         Raises:
             SinkError: the recording is closed, a tensor's type is not NumPy's own, or frames before could not be written.
@@ -134,18 +134,22 @@ class RecordingSink:
         for name, array in frame.tensors.items():
             if array.dtype.kind not in _PLAIN_KINDS:
                 raise SinkError(f"{self._path}: the tensor {name!r} is {array.dtype}, which .npy files have no name for.")
+        self._is_live = frame.info.is_live
         kept = _Kept(frame, {name: np.array(array, order="C") for name, array in frame.tensors.items()})
-        self._worker.put(kept, drop=frame.info.is_live)
+        self._worker.put(kept, drop=self._is_live)
 
     @property
     def dropped(self) -> int:
-        """Frames of live streams that were lost because the disk was too slow."""
+        """Frames that were lost because the disk was too slow for a live stream."""
         return self._worker.dropped
 
     def close(self) -> None:
         """Write what is queued and complete the recording. Raises SinkError."""
         self._closed = True
-        self._worker.close()
+        if not self._worker.close(_CLOSE_SECONDS if self._is_live else None):
+            raise SinkError(
+                f"{self._path} does not take what is left for it within {_CLOSE_SECONDS:g} s; what was written can be replayed."
+            )
 
     def _consume(self, kept: _Kept) -> None:
         """Take one frame into the chunk, in the worker's thread."""

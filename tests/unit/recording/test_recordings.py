@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 
 from tensortap import FrameInfo, Pipeline, SinkError, SourceError, TensorFrame
 from tensortap.geometry import LETTERBOX_POLICIES, letterbox
-from tensortap.recording import reader
+from tensortap.recording import reader, writer
 from tensortap.recording.reader import Recording
 from tensortap.recording.writer import RecordingSink
 from tensortap.types import Frame
@@ -412,3 +413,42 @@ def test_whatever_is_damaged_is_said_and_never_crashes(tmp_path_factory: pytest.
                     assert frame.tensors["output0"].tobytes() == np.full((5, 6), frame.info.index, np.float32).tobytes()
         except SourceError:
             pass
+
+
+def test_live_streams_are_not_kept_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk hangs, frames of a live stream push out the oldest; those of a file would wait."""
+    go_on, replace_ = threading.Event(), os.replace
+
+    def hang(source: Any, target: Any) -> None:
+        go_on.wait(60)
+        replace_(source, target)
+
+    monkeypatch.setattr(os, "replace", hang)
+    sink = RecordingSink(tmp_path / "a.tap", chunk_frames=2)
+    for index in range(100):
+        sink.write_tensors(tensor_frame(index, {"output0": np.full(3, index)}, is_live=True, capture_ns=index + 1))
+    assert sink.dropped >= 80
+    go_on.set()
+    sink.close()
+    frames = read(tmp_path / "a.tap")
+    assert len(frames) == 100 - sink.dropped
+    assert frames[-1].info.index == 99
+    for frame in frames:
+        assert (frame.tensors["output0"] == frame.info.index).all()
+        assert (frame.info.capture_ns, frame.info.is_live) == (frame.info.index + 1, False)
+
+
+def test_a_disk_that_hangs_does_not_hang_a_live_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, replace_ = threading.Event(), os.replace
+    monkeypatch.setattr(os, "replace", lambda source, target: (go_on.wait(60), replace_(source, target)))
+    monkeypatch.setattr(writer, "_CLOSE_SECONDS", 0.05)
+    sink = RecordingSink(tmp_path / "a.tap")
+    sink.write_tensors(tensor_frame(0, {"output0": np.zeros(3)}, is_live=True))
+    with pytest.raises(SinkError, match="does not take what is left for it within"):
+        sink.close()
+    go_on.set()
+    monkeypatch.undo()
+    for thread in threading.enumerate():
+        if "tensortap" in thread.name:
+            thread.join(60)
+    assert len(read(tmp_path / "a.tap")) == 1
