@@ -9,7 +9,6 @@ from typing import Annotated, Literal, cast
 import typer
 from rich.markup import escape
 
-from tensortap.assemble import feeding_for
 from tensortap.cli.console import EXIT_FAILURE, DebugOption, console
 from tensortap.cli.fetch import fetch_model
 from tensortap.config import Settings
@@ -18,6 +17,7 @@ from tensortap.errors import ModelError, UsageError
 from tensortap.nvinfer.check import check as check_file
 from tensortap.nvinfer.writer import Wanted, as_ini
 from tensortap.portable.model import image_input, read_model
+from tensortap.reading import feeding_for
 from tensortap.sinks.files import cannot_write
 
 
