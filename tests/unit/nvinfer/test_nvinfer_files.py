@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -282,3 +283,12 @@ def test_the_command_writes_and_checks(tmp_path: Path) -> None:
     broken = CliRunner().invoke(app, ["nvinfer-config", "--check", str(ini(tmp_path, "gpu-id=0"))])
     assert broken.exit_code == 1
     assert "output-tensor-meta=1" in broken.stderr
+
+
+def test_the_shipped_files_are_what_we_write() -> None:
+    root = Path(__file__).parents[3]
+    made = runpy.run_path(str(root / "tools" / "deepstream_configs.py"))
+    for name, wanted in made["CONFIGS"].items():
+        path = root / "deploy" / "deepstream" / name
+        assert path.read_text() == as_ini(wanted), f"run tools/deepstream_configs.py: {name} is old"
+        assert check(path) == ([], [])
