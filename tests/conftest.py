@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background with Ctrl-C ignored, and so would be the processes that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
