@@ -22,8 +22,7 @@ NAMES = {"coco": "out.coco.json", "jsonl": "out.jsonl", "null": "null", "recordi
 
 
 def test_all_sinks_are_covered() -> None:
-    tensor_sinks = {"recording"}  # of the other kind: tests/unit/recording
-    assert set(NAMES) == set(registry.SINKS) - tensor_sinks
+    assert set(NAMES) == set(registry.SINKS)
 
 
 @pytest.fixture(params=[*NAMES, "memory"])
