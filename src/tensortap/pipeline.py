@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from tensortap import tracing
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
 from tensortap.metrics import Durations, Numbers, OutputNumbers, StreamMeter, StreamNumbers, StreamStatus
 from tensortap.taps import Tap, Taps, described_failure, name_of
@@ -302,6 +303,8 @@ class Pipeline:
                 self._write(frame)  # first: what a tap or a decoder stumbles over is in the recording
                 result = self._result(frame)
                 self._write(result)
+                if (trace := tracing.active()) is not None:
+                    trace.end("frame", result.info)
                 yield result
                 if self._closed:  # by the caller, from within the loop
                     return
@@ -388,6 +391,7 @@ class Pipeline:
     def _result(self, frame: TensorFrame) -> Result:
         """Taps, decode and track for one frame."""
         self.clock.restart()
+        self.clock.subject = frame.info
         source_id = frame.info.source_id
         tracker = self._tracker(source_id)
         if not frame.inferred:

@@ -31,15 +31,16 @@ ALLOWED = {
     "metrics": {"types"},
     "decode": CORE | {"decode"},
     "track": CORE | {"track"},
-    "sinks": CORE | {"sinks", "registry"},
+    "sinks": CORE | {"sinks", "registry", "tracing"},
+    "tracing": {"sinks", "timing", "types"},
     "scenes": CORE | {"scenes"},
     "recording": CORE | {"_version", "recording", "sinks", "timing"},
-    "portable": CORE | {"metrics", "portable", "recording", "registry", "scenes", "timing"},
+    "portable": CORE | {"metrics", "portable", "recording", "registry", "scenes", "timing", "tracing"},
     "nvinfer": {"errors", "nvinfer"},
     "config": {"errors", "geometry", "nvinfer", "registry"},
     "evaluation": CORE,
     "plot": CORE | {"decode", "sinks"},
-    "pipeline": CORE | {"metrics", "timing", "taps", "assemble", "config"},  # assemble and config inside functions
+    "pipeline": CORE | {"metrics", "timing", "taps", "tracing", "assemble", "config"},  # assemble and config inside functions
     "web": {"errors", "metrics", "types", "web"},
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE
@@ -83,6 +84,7 @@ ALLOWED = {
         "sinks",
         "statistics",
         "taps",
+        "tracing",
         "zoo",
     },
     "__init__": CORE | {"_version", "pipeline"},

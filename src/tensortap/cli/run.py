@@ -117,6 +117,9 @@ def run(
         float | None, typer.Option(min=0.1, help="A line with every stream's rate, every so many seconds.")
     ] = None,
     web: Annotated[str | None, typer.Option(help="Serve /metrics and /healthz, e.g. at :8080.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Trace every frame through every stage into this .json, for ui.perfetto.dev.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
     debug: DebugOption = False,
@@ -178,6 +181,7 @@ def run(
         as_json=as_json,
         stats=stats,
         web=web,
+        profile=profile,
     )
 
 

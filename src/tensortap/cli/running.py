@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,7 @@ from tensortap.pipeline import Pipeline
 from tensortap.registry import WEB, load_entry
 from tensortap.taps import name_of
 from tensortap.text import printable
+from tensortap.tracing import traced
 from tensortap.types import Result
 
 OnResult = Callable[[Result], object]
@@ -42,6 +44,7 @@ def run_pipeline(
     on_result: OnResult | None = None,
     stats: float | None = None,
     web: str | None = None,
+    profile: Path | None = None,
 ) -> dict[str, Any]:
     """Make a pipeline, run it to its end, and say how it went.
 
@@ -52,6 +55,7 @@ def run_pipeline(
         on_result: shows what is found instead of the progress bar.
         stats: seconds between lines with the frame rate of every stream, instead of the progress bar.
         web: address to serve metrics and health at.
+        profile: file for a trace of every frame.
 
     Returns:
         What `--json` prints, of a run that went well.
@@ -62,7 +66,7 @@ def run_pipeline(
     started = time.perf_counter()
     with stop_on_signals():
         pipeline = make()
-        with pipeline, _beside(pipeline, stats, web, quiet):
+        with traced(profile, pipeline.clock), pipeline, _beside(pipeline, stats, web, quiet):
             error = _run(pipeline, quiet, on_result or (_nothing if stats else None))
         outcome = _outcome(pipeline, started, error)
     if error is not None and isinstance(error.__cause__, BrokenPipeError):

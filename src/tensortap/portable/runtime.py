@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 import cv2
 import numpy as np
 
+from tensortap import tracing
 from tensortap.errors import SourceError, UsageError
 from tensortap.geometry import Letterbox
 from tensortap.metrics import Durations, StreamStatus
@@ -283,7 +284,14 @@ class PortableRuntime:
         source_id, reason = source.stream.source_id, ""
         try:
             count = 0
-            while (self._max_frames is None or count < self._max_frames) and (frame := source.read()) is not None:
+            while self._max_frames is None or count < self._max_frames:
+                started = time.perf_counter()
+                if (frame := source.read()) is None:
+                    break
+                if (trace := tracing.active()) is not None:
+                    trace.span("read", started, time.perf_counter(), frame.info)
+                    trace.begin("frame", frame.info)
+                    trace.begin("in the mux", frame.info)
                 if not self._mux.put(source_id, frame):
                     break
                 count += 1
@@ -345,6 +353,7 @@ class PortableRuntime:
 
     def _next_batch(self, idle: deque[Request], *, wait: bool) -> _Batch | None:
         """The next frames, preprocessed and handed to the engine; `None` if none are there (yet)."""
+        self._clock.subject = None
         if not self._collected:
             self._collected.extend(self._collect(wait))
             self._clock.lap("decode wait")
@@ -361,6 +370,11 @@ class PortableRuntime:
         if batch.request is not None:
             batch.request.start(batch.num_slots)
             self._clock.lap("engine start")
+        if (trace := tracing.active()) is not None:
+            for frame, _, slot in batch.frames:
+                trace.end("in the mux", frame.info)
+                if slot is not None:
+                    trace.begin("in the engine", frame.info)
         return batch
 
     def _collect(self, wait: bool) -> list[Frame]:
@@ -419,7 +433,10 @@ class PortableRuntime:
             outputs = batch.request.wait()
             self.engine_seconds.add(time.monotonic() - batch.started)
         self._clock.lap("engine wait")
+        trace = tracing.active()
         for frame, box, slot in batch.frames:
+            if trace is not None and slot is not None:
+                trace.end("in the engine", frame.info)
             # `...`, because a scalar for each frame is an array of no axes, not a number.
             tensors = {} if slot is None else {name: output[slot, ...] for name, output in outputs.items()}
             yield TensorFrame(frame, MappingProxyType(tensors), box)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
+from tensortap import tracing
 from tensortap.errors import SinkError
 from tensortap.types import Frame, Result, StreamEvent
 
@@ -103,8 +104,11 @@ class BackgroundWorker(Generic[Item]):
         while (item := self._queue.get()) is not _END:
             if failed:
                 continue  # keeps the queue empty, so that the caller never waits for a thread that has given up
+            started = time.perf_counter()
             try:
                 self._consume(item)  # type: ignore[arg-type]
+                if (trace := tracing.active()) is not None:
+                    trace.span("write", started, time.perf_counter(), getattr(item, "info", None))
             except BaseException as exc:  # the caller raises it
                 self._error, failed = exc, True
         try:
