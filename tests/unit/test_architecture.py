@@ -39,6 +39,7 @@ ALLOWED = {
     "web": {"errors", "metrics", "types", "web"},
     "zoo": {"errors", "text", "zoo"},
     "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
+    "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
     | {
@@ -52,6 +53,7 @@ ALLOWED = {
         "pipeline",
         "plot",
         "portable",
+        "quantize",
         "registry",
         "scenes",
         "sinks",

@@ -95,7 +95,7 @@ def evaluate(
     candidates = [(model, precision)]
     candidates += [(model, other) if other in _PRECISIONS else (other, precision) for other in compare or []]
     with stop_on_signals():
-        measured = [_measure(name, truth, {**settings, "precision": wanted}, quiet) for name, wanted in candidates]
+        measured = [measure_ap(name, truth, {**settings, "precision": wanted}, quiet) for name, wanted in candidates]
     if as_json:
         first = measured[0].as_dict()
         others = [
@@ -107,7 +107,8 @@ def evaluate(
         _print(truth, measured)
 
 
-def _measure(model: str, truth: Annotations, settings: dict[str, Any], quiet: bool) -> Measured:
+def measure_ap(model: str, truth: Annotations, settings: dict[str, Any], quiet: bool) -> Measured:
+    """Run one model over the annotated images."""
     pipeline = Pipeline(
         [str(path) for path in truth.image_paths], model, find_model=partial(fetch_model, quiet=quiet), tracker=None, **settings
     )

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tensortap import __version__
-from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, run, scene
+from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, quantize, run, scene
 from tensortap.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILURE,
@@ -34,6 +34,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("inspect")(inspect.inspect)
 app.command("models")(models.models)
+app.command("quantize", cls=run.RunCommand)(quantize.quantize)
 app.command("scene")(scene.scene)
 app.command("doctor")(doctor.doctor)
 
