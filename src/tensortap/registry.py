@@ -44,6 +44,8 @@ SINKS = {
     "coco": Entry("tensortap.sinks.coco:CocoSink"),
     "jsonl": Entry("tensortap.sinks.jsonl:JsonlSink"),
     "null": Entry("tensortap.sinks.null:NullSink"),
+    "push": Entry("tensortap.sinks.push:PushSink"),
+    "rtsp": Entry("tensortap.sinks.rtsp:RtspSink"),
     "video": Entry("tensortap.sinks.video:VideoSink"),
 }
 SOURCES = {
