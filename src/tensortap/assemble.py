@@ -25,7 +25,8 @@ from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
 from tensortap.registry import AUTO_ENGINES, DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.background import BackgroundSink
-from tensortap.sinks.names import OutputName, parse_output
+from tensortap.sinks.names import OutputName, parse_output, shown
+from tensortap.sinks.stream.encoder import Encoding
 from tensortap.skeletons import skeleton_for
 from tensortap.text import printable
 from tensortap.timing import StageClock
@@ -87,7 +88,7 @@ def assemble(
         if decoder is None:
             head, decoder = _create_decoder(settings, model, engine)
         live = settings.keep_running or any(stream.is_live for stream in streams)
-        outputs = [_open_output(name, path, source_id, live, opened) for name, path, source_id in paths]
+        outputs = [_open_output(settings, name, path, source_id, live, opened) for name, path, source_id in paths]
         runtime = PortableRuntime(
             sources,
             engine,
@@ -116,6 +117,7 @@ def assemble(
     )
     for stream in streams:
         _track(stream, settings, parts, tracker_class)
+        _introduce(stream, outputs)
     parts.add_stream = _Adding(settings, names, parts, runtime, tracker_class)
     return parts
 
@@ -150,9 +152,10 @@ class _Adding:
             with ExitStack() as opened:
                 source = _open_source(self._settings, source_id, found, threads=1)
                 opened.callback(source.close)
-                outputs = [_open_output(each, path, source_id, True, opened) for each, path, _ in paths]
+                outputs = [_open_output(self._settings, each, path, source_id, True, opened) for each, path, _ in paths]
                 _track(source.stream, self._settings, self._parts, self._tracker_class)
                 self._parts.outputs += outputs
+                _introduce(source.stream, self._parts.outputs)
                 self._runtime.add(source)
                 opened.pop_all()
             return source.stream
@@ -348,7 +351,7 @@ def _refuse_clashes(
     for part in (model.path, model.path.with_suffix(".bin")):
         taken[_identity(part)] = "it is the model; it would be overwritten"
     for name, path, _ in paths:
-        if name.sink == "null":
+        if not name.is_file:
             continue
         clash = taken.get(_identity(path))
         if clash:
@@ -365,14 +368,42 @@ def _identity(path: Path) -> object:
     return found.st_dev, found.st_ino
 
 
-def _open_output(name: OutputName, path: Path, source_id: int | None, live: bool, opened: ExitStack) -> Output:
+def _open_output(
+    settings: Settings, name: OutputName, path: Path, source_id: int | None, live: bool, opened: ExitStack
+) -> Output:
     """An output, closed again if something else fails.
 
     Args:
         live: with live streams, a sink that is not made for them works in the background.
     """
-    sink: Sink = load("sink", SINKS, name.sink)(path)
+    sink_class = load("sink", SINKS, name.sink)
+    sink: Sink
+    if name.sink in ("push", "rtsp"):
+        sink = sink_class(name.text, _encoding(settings))
+    elif name.sink == "video":
+        sink = sink_class(path, codec=settings.codec, bitrate=settings.bitrate)
+    else:
+        sink = sink_class(path)
     if live and not getattr(sink, "handles_live", False):
         sink = BackgroundSink(str(path), sink)
     opened.callback(sink.close)
-    return Output(str(path), sink, source_id)
+    return Output(str(path) if name.is_file else shown(name.text), sink, source_id)
+
+
+def _encoding(settings: Settings) -> Encoding:
+    """How pictures are encoded that are served or pushed."""
+    return Encoding(
+        codec=settings.codec,
+        keyframe_seconds=settings.keyframe_seconds,
+        frame_rate=settings.tiled_fps,
+        size_wh=settings.tiled_size,
+        **({} if settings.bitrate is None else {"bitrate": settings.bitrate}),
+    )
+
+
+def _introduce(stream: StreamInfo, outputs: Sequence[Output]) -> None:
+    """Tell the sinks that show all streams of one before it has frames: a camera may be down for long."""
+    for output in outputs:
+        add = getattr(output.sink, "add_stream", None)
+        if add is not None and output.source_id in (None, stream.source_id):
+            add(stream)

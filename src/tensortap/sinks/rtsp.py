@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -156,7 +156,7 @@ class RtspSink:
             path = f"{path}-{source_id}"
         self._mounts[source_id] = self._mount(path, partial(SingleView, source_id, self._encoding.size_wh))
 
-    def _mount(self, path: str, make_view: type[View] | partial[View]) -> int:
+    def _mount(self, path: str, make_view: Callable[[], View]) -> int:
         with self._lock:
             number, self._next_mount = self._next_mount, self._next_mount + 1
             self._paths[number] = path

@@ -12,8 +12,8 @@ import numpy as np
 from tensortap.sinks.stream.views import View
 from tensortap.sinks.stream.wall import Slot, Wall
 
-_IDLE_SECONDS = 0.25
-"""A picture that does not change is sent again so often: players take silence for a fault."""
+_IDLE_SECONDS = 1 / 15
+"""A picture that does not change is sent again so often: players take silence for a fault, and want many to begin."""
 
 Send = Callable[[np.ndarray, float, bool], None]
 """Takes a picture, uint8 (H, W, 3) BGR, seconds since the channel was begun, and whether it must be a keyframe."""

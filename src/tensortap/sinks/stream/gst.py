@@ -46,7 +46,7 @@ class GstServer:
         self._on_watch = on_watch
         self._lock = threading.Lock()
         self._closed = False
-        self._noise: IO[bytes] = tempfile.TemporaryFile()
+        self._noise: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the server
         wanted = {"host": host, "port": port, "codec": codec, "user": user, "password": password}
         missing = "there is no Python"
         # PyGObject comes with the system's Python, as a rule; PyPI has no wheels of it.

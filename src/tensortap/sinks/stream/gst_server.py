@@ -21,7 +21,8 @@ _MOST_QUEUED = 4_000_000
 """Bytes that wait for one viewer; then it gets nothing until it has taken them, and goes on with a keyframe."""
 _LAUNCH = (
     "( appsrc name=pictures is-live=true format=time do-timestamp=true block=false max-bytes=0 "
-    "caps=video/x-{codec},stream-format=byte-stream,alignment=au ! {codec}parse ! rtp{codec}pay name=pay0 pt=96 config-interval=-1 )"
+    "caps=video/x-{codec},stream-format=byte-stream,alignment=au "
+    "! {codec}parse ! rtp{codec}pay name=pay0 pt=96 config-interval=-1 )"
 )
 _ROLE = "viewer"
 
@@ -160,8 +161,12 @@ def main() -> int:
         return True
 
     GLib.timeout_add_seconds(5, clean_up)
-    thread = threading.Thread(target=lambda: (feed(server, codec, permissions), loop.quit()), daemon=True)
-    thread.start()
+
+    def feed_to_the_end() -> None:
+        feed(server, codec, permissions)
+        loop.quit()
+
+    threading.Thread(target=feed_to_the_end, daemon=True).start()
     loop.run()
     return 0
 

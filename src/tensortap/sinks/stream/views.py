@@ -23,8 +23,10 @@ _AMBER = (64, 176, 255)
 class View(Protocol):
     """Draws slots into a picture of one size."""
 
-    source_id: int | None
-    """The one stream that it shows; `None` for all."""
+    @property
+    def source_id(self) -> int | None:
+        """The one stream that it shows; `None` for all."""
+        ...
 
     def draw(self, slots: Sequence[Slot]) -> np.ndarray:
         """uint8 (H, W, 3) BGR, both even, always of the same size; valid until the next call."""
@@ -44,7 +46,7 @@ class TiledView:
         size_wh: of the whole picture, in pixels.
     """
 
-    source_id = None
+    source_id: int | None = None
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
         width, height = size_wh
@@ -85,6 +87,7 @@ class SingleView:
         self.source_id: int | None = source_id
         self._fallback_wh = size_wh
         self._size_wh: tuple[int, int] | None = None
+        self._drawn: tuple[int, np.ndarray] | None = None
 
     def draw(self, slots: Sequence[Slot]) -> np.ndarray:
         """uint8 (H, W, 3) BGR."""
@@ -92,11 +95,16 @@ class SingleView:
         if self._size_wh is None:
             width, height = slot.result.info.size_wh if slot and slot.result else self._fallback_wh
             self._size_wh = width + width % 2, height + height % 2
-        if slot is None:
-            picture = np.full((self._size_wh[1], self._size_wh[0], 3), _BACKGROUND, np.uint8)
-            _sign(picture, "ended", "")
-            return picture
-        return picture_of(slot, self._size_wh, name=False)
+        version = slot.version if slot else -1
+        if self._drawn is None or self._drawn[0] != version:
+            self._drawn = version, picture_of(slot, self._size_wh, name=False) if slot else _ended(self._size_wh)
+        return self._drawn[1]
+
+
+def _ended(size_wh: tuple[int, int]) -> np.ndarray:
+    picture = np.full((size_wh[1], size_wh[0], 3), _BACKGROUND, np.uint8)
+    _sign(picture, "ended", "")
+    return picture
 
 
 def picture_of(slot: Slot, size_wh: tuple[int, int], *, name: bool) -> np.ndarray:
@@ -156,7 +164,7 @@ def _sign(picture: np.ndarray, text: str, reason: str) -> None:
     middle = height // 2
     _centred(picture, text, middle, width * 0.7, height * 0.12, _AMBER)
     if reason:
-        _centred(picture, reason, middle + round(height * 0.13), width * 0.9, height * 0.06, _WHITE)
+        _centred(picture, reason, middle + round(height * 0.1), width * 0.8, height * 0.045, _WHITE)
 
 
 def _centred(picture: np.ndarray, text: str, y: int, most_wide: float, most_high: float, color: tuple[int, int, int]) -> None:
