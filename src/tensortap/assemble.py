@@ -38,7 +38,8 @@ from tensortap.recording.reader import Recording
 from tensortap.recording.replay import ReplayRuntime
 from tensortap.registry import AUTO_ENGINES, ENGINES, SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.background import BackgroundSink
-from tensortap.sinks.names import OutputName, parse_output
+from tensortap.sinks.names import OutputName, parse_output, shown
+from tensortap.sinks.stream.encoder import Encoding
 from tensortap.taps import Tap
 from tensortap.text import printable
 from tensortap.timing import StageClock
@@ -128,6 +129,7 @@ def assemble(
     )
     for stream in streams:
         _track(stream, settings, parts, tracker_class)
+        _introduce(stream, outputs)
     if isinstance(made.runtime, PortableRuntime):
         parts.add_stream = _Adding(settings, names, parts, made.runtime, tracker_class, open_output)
     return parts
@@ -170,6 +172,7 @@ class _Adding:
                 outputs = [self._open_output(each, path, source_id, opened, live=True) for each, path, _ in paths]
                 _track(source.stream, self._settings, self._parts, self._tracker_class)
                 self._parts.outputs += outputs
+                _introduce(source.stream, self._parts.outputs)
                 self._runtime.add(source)
                 opened.pop_all()
             return source.stream
@@ -418,7 +421,7 @@ def _refuse_clashes(
     for part in (model_path, model_path.with_suffix(".bin")) if model_path else ():
         taken[_identity(part)] = "it is the model; it would be overwritten"
     for name, path, _ in paths:
-        if name.sink == "null":
+        if not name.is_file:
             continue
         clash = taken.get(_identity(path))
         if clash:
@@ -452,12 +455,35 @@ def _open_output(
         live: with live streams, a sink that is not made for them works in the background.
     """
     sink_class = load("sink", SINKS, name.sink)
-    sink: Sink | TensorSink = (
-        sink_class(path, about, images=settings.record_frames, compress=settings.record_compress)
-        if name.sink == "recording"
-        else sink_class(path)
-    )
+    sink: Sink | TensorSink
+    if name.sink == "recording":
+        sink = sink_class(path, about, images=settings.record_frames, compress=settings.record_compress)
+    elif name.sink in ("push", "rtsp"):
+        sink = sink_class(name.text, _encoding(settings))
+    elif name.sink == "video":
+        sink = sink_class(path, codec=settings.codec, bitrate=settings.bitrate)
+    else:
+        sink = sink_class(path)
     if live and not isinstance(sink, TensorSink) and not getattr(sink, "handles_live", False):
         sink = BackgroundSink(str(path), sink)
     opened.callback(sink.close)
-    return Output(str(path), sink, source_id)
+    return Output(str(path) if name.is_file else shown(name.text), sink, source_id)
+
+
+def _encoding(settings: Settings) -> Encoding:
+    """How pictures are encoded that are served or pushed."""
+    return Encoding(
+        codec=settings.codec,
+        keyframe_seconds=settings.keyframe_seconds,
+        frame_rate=settings.tiled_fps,
+        size_wh=settings.tiled_size,
+        **({} if settings.bitrate is None else {"bitrate": settings.bitrate}),
+    )
+
+
+def _introduce(stream: StreamInfo, outputs: Sequence[Output]) -> None:
+    """Tell the sinks that show all streams of one before it has frames: a camera may be down for long."""
+    for output in outputs:
+        add = getattr(output.sink, "add_stream", None)
+        if add is not None and output.source_id in (None, stream.source_id):
+            add(stream)

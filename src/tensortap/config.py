@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,6 +73,18 @@ def _as_scale(value: Any) -> Any:
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
+def _as_bitrate(value: Any) -> Any:
+    """4M, 800k, 4000000 -> bits a second."""
+    if isinstance(value, str) and (found := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kM]?)", value.strip())):
+        return round(float(found[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[found[2]])
+    return value
+
+
+def _as_picture_size(value: Any) -> Any:
+    """ "1280x720", width first as screens have it -> (1280, 720)."""
+    return tuple(value.lower().split("x")) if isinstance(value, str) else value
+
+
 def _as_model(value: Any) -> Any:
     """A `Path` is a path even where its name is one of the zoo's: `Path("demo")` -> `./demo`."""
     if isinstance(value, Path):
@@ -82,6 +95,9 @@ def _as_model(value: Any) -> Any:
 KptShape = Annotated[
     tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=2, le=3)]], BeforeValidator(_as_kpt_shape)
 ]
+Bitrate = Annotated[int, Field(ge=10_000, le=1_000_000_000), BeforeValidator(_as_bitrate)]
+_Side = Annotated[int, Field(ge=64, le=8192, multiple_of=2)]
+PictureSize = Annotated[tuple[_Side, _Side], BeforeValidator(_as_picture_size)]
 Size = Annotated[tuple[Annotated[int, Field(ge=32, le=8192)], Annotated[int, Field(ge=32, le=8192)]], BeforeValidator(_as_size)]
 
 
@@ -149,6 +165,17 @@ class Settings(BaseModel):
     """Stop each stream after so many frames."""
     batch_timeout: float = Field(default=0.04, ge=0, le=10)
     """Seconds that a batch waits to be filled while the engine has nothing else to do."""
+
+    codec: Literal["h264", "h265"] = "h264"
+    """Of videos, served and pushed pictures."""
+    bitrate: Bitrate | None = None
+    """Bits a second of each video or picture; `None` keeps a constant quality in files and takes 4 Mbit/s elsewhere."""
+    keyframe_seconds: float = Field(default=2.0, gt=0, le=600)
+    """From one keyframe of served and pushed pictures to the next."""
+    tiled_size: PictureSize = (1280, 720)
+    """Width and height of the picture that shows all streams."""
+    tiled_fps: float = Field(default=30.0, ge=1, le=240)
+    """Pictures a second at most of what is served and pushed."""
 
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     """How RTSP cameras send."""

@@ -49,7 +49,9 @@ SINKS = {
     "coco": Entry("tensortap.sinks.coco:CocoSink"),
     "jsonl": Entry("tensortap.sinks.jsonl:JsonlSink"),
     "null": Entry("tensortap.sinks.null:NullSink"),
+    "push": Entry("tensortap.sinks.push:PushSink"),
     "recording": Entry("tensortap.recording.writer:RecordingSink"),
+    "rtsp": Entry("tensortap.sinks.rtsp:RtspSink"),
     "video": Entry("tensortap.sinks.video:VideoSink"),
 }
 SOURCES = {

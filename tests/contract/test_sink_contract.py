@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from people import person, poses_of, result
+from rtsp.server import INSTALL, python_with_gi
 from tensortap import registry
 from tensortap.errors import SinkError
 from tensortap.geometry import letterbox
@@ -19,16 +20,22 @@ from tensortap.sinks.memory import MemorySink
 from tensortap.types import Result, TensorFrame
 
 NAMES = {"coco": "out.coco.json", "jsonl": "out.jsonl", "null": "null", "recording": "out.tap", "video": "out.mp4"}
+ADDRESSES = {"push": "rtsp+push://127.0.0.1:9/nobody-listens", "rtsp": "rtsp://:0/ds-test"}
+"""Of sinks that are no files."""
 
 
 def test_all_sinks_are_covered() -> None:
-    assert set(NAMES) == set(registry.SINKS)
+    assert {*NAMES, *ADDRESSES} == set(registry.SINKS)
 
 
-@pytest.fixture(params=[*NAMES, "memory"])
+@pytest.fixture(params=[*NAMES, *ADDRESSES, "memory"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
     if request.param == "memory":
         return MemorySink
+    if request.param == "rtsp" and python_with_gi() is None:
+        pytest.skip(f"needs gst-rtsp-server: {INSTALL}")
+    if request.param in ADDRESSES:
+        return lambda: registry.load("sink", registry.SINKS, request.param)(ADDRESSES[request.param])
     return lambda: registry.load("sink", registry.SINKS, request.param)(tmp_path / NAMES[request.param])
 
 

@@ -18,6 +18,7 @@ from tensortap.pipeline import Pipeline
 from tensortap.sinks.names import parse_output
 
 _LIVE = "Live streams"
+_PICTURES = "Videos, served and pushed pictures"
 _INPUT_FLAGS = {"-i", "--input"}
 _TAKES_SEVERAL = _INPUT_FLAGS | {"-o", "--output"}
 
@@ -56,7 +57,9 @@ def run(
     outputs: Annotated[
         list[str] | None,
         typer.Option(
-            "--output", "-o", help="out.mp4, out.jsonl, results.coco.json, out.tap, null, - (JSONL); several at once."
+            "--output",
+            "-o",
+            help="out.mp4, out.jsonl, results.coco.json, out.tap, rtsp://:8554/ds-test, null, - (JSONL); several at once.",
         ),
     ] = None,
     nvinfer_config: Annotated[
@@ -113,6 +116,17 @@ def run(
     keep_running: Annotated[
         bool, typer.Option("--keep-running", rich_help_panel=_LIVE, help="Go on when the last stream has ended.")
     ] = False,
+    codec: Annotated[str, typer.Option(rich_help_panel=_PICTURES, help="h264 or h265.")] = "h264",
+    bitrate: Annotated[str | None, typer.Option(rich_help_panel=_PICTURES, help="Bits a second of each: 4M, 800k.")] = None,
+    keyframe_seconds: Annotated[
+        float, typer.Option(rich_help_panel=_PICTURES, help="From one keyframe to the next, of what is served and pushed.")
+    ] = 2.0,
+    tiled_size: Annotated[
+        str, typer.Option(rich_help_panel=_PICTURES, help="WIDTHxHEIGHT of the picture that shows all streams.")
+    ] = "1280x720",
+    tiled_fps: Annotated[
+        float, typer.Option(rich_help_panel=_PICTURES, help="Pictures a second at most, of what is served and pushed.")
+    ] = 30.0,
     stats: Annotated[
         float | None, typer.Option(min=0.1, help="A line with every stream's rate, every so many seconds.")
     ] = None,
@@ -165,6 +179,11 @@ def run(
         "retry_max": retry_max,
         "retries": retries,
         "keep_running": keep_running,
+        "codec": codec,
+        "bitrate": bitrate,
+        "keyframe_seconds": keyframe_seconds,
+        "tiled_size": tiled_size,
+        "tiled_fps": tiled_fps,
     }
     if nvinfer_config is not None:
         settings = {name: value for name, value in settings.items() if _is_given(context, name)}

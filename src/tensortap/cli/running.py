@@ -112,6 +112,9 @@ def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> Tensort
             console.print(f"[dim]{parts.head.decoder}: {escape(parts.head.reason)}[/]", soft_wrap=True)
         if not parts.outputs and on_result in (None, _nothing) and not parts.taps:
             console.print("[yellow]no output: what is found is only counted. Name some with -o, e.g. -o out.mp4 out.jsonl[/]")
+        for output in parts.outputs:
+            for url in getattr(output.sink, "urls", ()):
+                console.print(f"serving {escape(printable(url))}", soft_wrap=True)
     with Progress(console, pipeline, quiet or on_result is not None) as progress:
         try:
             pipeline.run(on_result=on_result or progress.update)
@@ -231,7 +234,7 @@ def _print_summary(outcome: dict[str, Any]) -> None:
         if output["error"]:
             console.print(f"[red]failed[/] {path} after {output['frames']} frames")
         elif output["frames"]:
-            console.print(f"[green]wrote[/] {path}")
+            console.print(f"[green]{'showed' if '://' in path else 'wrote'}[/] {path}")
             if output["dropped"]:
                 console.print(f"[yellow]{path}: {output['dropped']} results lost, it was too slow[/]")
         else:

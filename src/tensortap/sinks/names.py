@@ -21,6 +21,8 @@ _SUFFIXES = {
     ".tap": "recording",
 }
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)")  # two letters at least: C: is a drive
+_SERVED = {"rtsp": "rtsp", "rtsp+push": "push", "rtmp": "push", "rtmps": "push"}
+"""Schemes of outputs that are no files."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,12 @@ class OutputName:
     sink: str
     """Name of the sink in the registry."""
     path: Path
-    """Where it writes; `-` is the standard output."""
+    """Where it writes; `-` is the standard output. Of what is no file, the address as it may be shown."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it writes a file, rather than to somebody or nowhere."""
+        return self.sink not in ("null", *_SERVED.values())
 
     @property
     def per_stream(self) -> bool:
@@ -55,6 +62,8 @@ def parse_output(text: str) -> OutputName:
     if text == "null":
         return OutputName(text, "null", Path(text))
     scheme, names = _SCHEME.fullmatch(text), known_names("sink")
+    if scheme and scheme[1] in _SERVED and text.startswith(f"{scheme[1]}://"):
+        return OutputName(text, _SERVED[scheme[1]], Path(shown(text)))
     if scheme and scheme[1] in names:
         if not scheme[2] and scheme[1] != "null":
             raise UsageError(f"-o {text}: say which file, e.g. {scheme[1]}:people.out")
@@ -66,5 +75,17 @@ def parse_output(text: str) -> OutputName:
             return OutputName(text, _SUFFIXES[suffix], Path(text))
     raise UsageError(
         f"-o {text}: cannot tell what to write. Known endings: {', '.join(sorted(_SUFFIXES))}; "
-        f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(names))}."
+        f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(names) if name not in _SERVED.values())}; "
+        "or serve it: rtsp://:8554/PATH, rtsp+push://HOST/PATH, rtmp://HOST/APP/KEY."
     )
+
+
+def shown(address: str) -> str:
+    """An address without user and password, and without the key of an RTMP server: for messages, logs and pages."""
+    scheme, _, rest = address.partition("://")
+    authority, slash, path = rest.partition("/")
+    _, at, host = authority.rpartition("@")
+    path, query, _ = path.partition("?")
+    if scheme.startswith("rtmp") and "/" in path:
+        path = path.rpartition("/")[0] + "/***"
+    return f"{scheme}://{'***@' if at else ''}{host}{slash}{path}{'?***' if query else ''}"
