@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,13 @@ def assets() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs the shared test assets: set TENSORTAP_TEST_ASSETS to their folder")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_a_library() -> Iterator[None]:
+    """The command line takes the log over; what runs after it in this process is a library again."""
+    logger = logging.getLogger("tensortap")
+    yield
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)

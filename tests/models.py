@@ -142,6 +142,29 @@ def channel_means(
     return _save(path, nodes, [helper.make_tensor_value_info("images", dtype, shape)], outputs, {}, {})
 
 
+def mixing_frames(path: Path) -> Path:
+    """A model whose frames leak into each other: it takes the batch's mean away, as a normalisation left in training does."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["shared"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["images", "shared"], ["apart"]),
+        helper.make_node("AveragePool", ["apart"], ["output0"], kernel_shape=[8, 8], strides=[8, 8]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    return _save(path, nodes, [image], [output], {}, {})
+
+
+def one_frame_inside(path: Path) -> Path:
+    """A model with a dynamic batch that only works for one frame, as exports with a shape written into them do."""
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Reshape", ["cells", "flat"], ["output0"]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 192])
+    return _save(path, nodes, [image], [output], {"flat": np.array([1, 192], np.int64)}, {})
+
+
 def two_inputs(path: Path) -> Path:
     """A model that wants pictures and something else."""
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 64, 64]) for name in ("images", "mask")]
@@ -165,3 +188,40 @@ def _save(
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return path
+
+
+def typed_outputs(path: Path, dtypes: dict[str, int], *, batch: int | None = None) -> Path:
+    """A model with an output of each ONNX type: the mean of each channel in 0..255, (N, 3), rounded; bool is "above 127"."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Round", ["mean"], ["round"]),
+        helper.make_node("Greater", ["mean", "half"], ["above"]),
+    ]
+    nodes += [
+        helper.make_node("Cast", ["above" if dtype == TensorProto.BOOL else "round"], [name], to=dtype)
+        for name, dtype in dtypes.items()
+    ]
+    outputs = [helper.make_tensor_value_info(name, dtype, [batch or "batch", 3]) for name, dtype in dtypes.items()]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch or "batch", 3, 32, 48])
+    return _save(path, nodes, [image], outputs, {"half": np.array(127, np.float32)}, {})
+
+
+def ranked_outputs(path: Path) -> Path:
+    """A model with outputs of one, two and five axes, the batch first, and one of two without the batch: (7, 3) always."""
+    constants = {
+        "shape5": np.array([0, 1, 3, 1, 1], np.int64),
+        "rows": np.arange(21, dtype=np.float32).reshape(7, 3),
+        "zero": np.zeros(1, np.float32),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["rank2"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["rank2"], ["rank1"], axes=[1], keepdims=0),
+        helper.make_node("Reshape", ["rank2", "shape5"], ["rank5"]),
+        helper.make_node("ReduceMean", ["rank2"], ["all"], axes=[0, 1], keepdims=0),
+        helper.make_node("Mul", ["all", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "rows"], ["loose"]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 32, 48])
+    shapes = {"rank1": ["batch"], "rank2": ["batch", 3], "rank5": ["batch", 1, 3, 1, 1], "loose": [7, 3]}
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    return _save(path, nodes, [image], outputs, constants, {})

@@ -1,36 +1,49 @@
-"""From settings to objects: the only file that joins names to classes."""
+"""From settings to objects: names become classes here, and in `reading.py`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from tensortap.config import Settings
-from tensortap.decode.heads import recognise
 from tensortap.decode.outputs import Feeding, Head
-from tensortap.errors import ModelError, TensortapError, UsageError
-from tensortap.pipeline import Decoder, Output, Runtime, Sink, Tracker
+from tensortap.errors import SourceError, TensortapError, UsageError
+from tensortap.loading import load_callable
+from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
-from tensortap.registry import AUTO_ENGINES, DECODERS, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.reading import (
+    Nobody,
+    create_decoder,
+    feeding_for,
+    network_wh_of,
+    own_decoder,
+    recorded_feeding,
+    skeleton_of,
+)
+from tensortap.recording.reader import Recording
+from tensortap.recording.replay import ReplayRuntime
+from tensortap.registry import AUTO_ENGINES, ENGINES, SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.background import BackgroundSink
 from tensortap.sinks.names import OutputName, parse_output, shown
 from tensortap.sinks.stream.encoder import Encoding
-from tensortap.skeletons import skeleton_for
+from tensortap.taps import Tap
 from tensortap.text import printable
 from tensortap.timing import StageClock
-from tensortap.types import Poses, StreamInfo
+from tensortap.types import Frame, Poses, StreamInfo
 from tensortap.zoo import resolve
 
 
@@ -41,6 +54,8 @@ class Parts:
     streams: Sequence[StreamInfo]
     runtime: Runtime
     decoder: Decoder
+    taps: Sequence[Tap]
+    """The taps that the settings name."""
     make_tracker: MutableMapping[int, Callable[[], Tracker]]
     """`source_id` -> a new tracker, for the streams that are tracked."""
     outputs: list[Output]
@@ -48,7 +63,7 @@ class Parts:
     """The people of a frame that nothing looked at."""
     model: ModelInfo
     head: Head | None
-    """What was recognised; `None` with a decoder of the user's own."""
+    """What was recognised; `None` with a decoder of the user's own, or none."""
     feeding: Feeding
     """How the network gets its pictures."""
     engine: Engine
@@ -61,7 +76,7 @@ class Parts:
 def assemble(
     settings: Settings,
     *,
-    decoder: Decoder | None = None,
+    decoder: Decoder | type[Any] | None = None,
     clock: StageClock | None = None,
     find_model: Callable[[str], Path] = resolve,
 ) -> Parts:
@@ -75,50 +90,48 @@ def assemble(
     """
     names = [parse_output(text) for text in settings.outputs]
     inputs = _named_apart(find_inputs(settings.inputs), set())
-    model = read_model(find_model(settings.model))
-    paths = _output_paths(names, inputs, model)
+    is_replay = _is_replay(settings, inputs)
+    model_path = None if is_replay else _model_path(settings, find_model)
+    paths = _output_paths(names, inputs, model_path)
     tracker_class = _tracker_class(settings)
+    taps = [load_callable(text, "--tap") for text in settings.taps]
+    decoder = own_decoder(settings, decoder)
     with ExitStack() as opened:
-        sources = _open_sources(settings, inputs, opened)
-        streams = [source.stream for source in sources]
-        feeding = _feeding(settings, model)
-        engine, engine_reason = create_engine(settings, model)
-        opened.callback(engine.close)
+        made = _replay(settings, inputs, clock) if model_path is None else _infer(settings, inputs, model_path, opened, clock)
+        streams, (model, engine) = made.streams, made.models[0]
         head = None
-        if decoder is None:
-            head, decoder = _create_decoder(settings, model, engine)
-        live = settings.keep_running or any(stream.is_live for stream in streams)
-        outputs = [_open_output(settings, name, path, source_id, live, opened) for name, path, source_id in paths]
-        runtime = PortableRuntime(
-            sources,
-            engine,
-            Preprocessor(_network_wh(engine), feeding.letterbox, feeding.color),
-            interval=settings.interval,
-            max_frames=settings.max_frames,
-            max_latency_seconds=settings.max_latency,
-            hold_open=settings.keep_running,
-            batch_timeout_seconds=settings.batch_timeout,
-            clock=clock,
+        if decoder is None and settings.decoder == "none":
+            decoder = Nobody(skeleton_of(model))
+        elif decoder is None:
+            head, decoder = create_decoder(settings, made.models)
+        open_output = partial(
+            _open_output,
+            settings=settings,
+            about={**describe(streams, model, engine), "feeding": asdict(made.feeding)},
+            live=settings.keep_running or any(stream.is_live for stream in streams),
         )
+        outputs = [open_output(name, path, source_id, opened) for name, path, source_id in paths]
         opened.pop_all()
-    skeleton = getattr(decoder, "skeleton", None) or skeleton_for((model.kpt_shape or (17, 3))[0])
+    skeleton = getattr(decoder, "skeleton", None) or skeleton_of(model)
     parts = Parts(
         streams=streams,
-        runtime=runtime,
+        runtime=made.runtime,
         decoder=decoder,
+        taps=taps,
         make_tracker={},
         outputs=outputs,
         nobody=Poses.empty(skeleton),
         model=model,
         head=head,
-        feeding=feeding,
+        feeding=made.feeding,
         engine=engine,
-        engine_reason=engine_reason,
+        engine_reason=made.reason,
     )
     for stream in streams:
         _track(stream, settings, parts, tracker_class)
         _introduce(stream, outputs)
-    parts.add_stream = _Adding(settings, names, parts, runtime, tracker_class)
+    if isinstance(made.runtime, PortableRuntime):
+        parts.add_stream = _Adding(settings, names, parts, made.runtime, tracker_class, open_output)
     return parts
 
 
@@ -132,27 +145,31 @@ class _Adding:
         parts: Parts,
         runtime: PortableRuntime,
         tracker_class: Callable[[], Tracker] | None,
+        open_output: Callable[..., Output],
     ) -> None:
         self._settings = settings
         self._names = [name for name in names if name.per_stream]
         self._parts = parts
         self._runtime = runtime
         self._tracker_class = tracker_class
+        self._open_output = open_output
         self._numbers = count(len(parts.streams))
         self._lock = Lock()
 
     def __call__(self, location: str, name: str | None) -> StreamInfo:
         with self._lock:
             [found] = find_inputs([location])
+            if found.kind == "recording":
+                raise UsageError(f"{location} is a recording; it cannot be added to a run. Replay it on its own.")
             found = replace(found, name=printable(name)) if name else found
             [found] = _named_apart([found], {stream.name for stream in self._runtime.streams})
             source_id = next(self._numbers)
             paths = [(each, each.for_stream(source_id), source_id) for each in self._names]
-            _refuse_clashes(paths, [found], self._parts.model, [output.name for output in self._parts.outputs])
+            _refuse_clashes(paths, [found], self._parts.model.path, [output.name for output in self._parts.outputs])
             with ExitStack() as opened:
                 source = _open_source(self._settings, source_id, found, threads=1)
                 opened.callback(source.close)
-                outputs = [_open_output(self._settings, each, path, source_id, True, opened) for each, path, _ in paths]
+                outputs = [self._open_output(each, path, source_id, opened, live=True) for each, path, _ in paths]
                 _track(source.stream, self._settings, self._parts, self._tracker_class)
                 self._parts.outputs += outputs
                 _introduce(source.stream, self._parts.outputs)
@@ -181,6 +198,88 @@ def _named_apart(inputs: Sequence[Input], taken: Collection[str]) -> list[Input]
     return named
 
 
+@dataclass(eq=False)
+class _Made:
+    """What gives the tensors."""
+
+    streams: Sequence[StreamInfo]
+    runtime: Runtime
+    models: Sequence[tuple[ModelInfo, Engine]]
+    """One, or one for each recording."""
+    feeding: Feeding
+    reason: str
+
+
+def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened: ExitStack, clock: StageClock | None) -> _Made:
+    """Sources and an engine."""
+    model = read_model(model_path)
+    sources = _open_sources(settings, inputs, opened)
+    feeding = feeding_for(settings, model)
+    engine, reason = create_engine(settings, model)
+    opened.callback(engine.close)
+    runtime = PortableRuntime(
+        sources,
+        engine,
+        Preprocessor(network_wh_of(engine), feeding.letterbox, feeding.color),
+        interval=settings.interval,
+        max_frames=settings.max_frames,
+        max_latency_seconds=settings.max_latency,
+        hold_open=settings.keep_running,
+        batch_timeout_seconds=settings.batch_timeout,
+        clock=clock,
+    )
+    return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
+
+
+def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | None) -> _Made:
+    """Recordings."""
+    recordings: list[Recording] = []
+    streams: list[StreamInfo] = []
+    for found in inputs:
+        recordings.append(Recording(Path(found.location), source_id=len(streams)))
+        streams += recordings[-1].streams
+    runtime = ReplayRuntime(
+        recordings, interval=settings.interval, max_frames=settings.max_frames, realtime=settings.realtime, clock=clock
+    )
+    names = ", ".join(found.name for found in inputs)
+    models = [recorded(recording) for recording in recordings]
+    return _Made(streams, runtime, models, recorded_feeding(recordings[0]), f"replayed from {names}")
+
+
+def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
+    """Whether the inputs are recordings.
+
+    Raises:
+        UsageError: some are and some are not, or something is asked for that was settled when they were recorded.
+    """
+    recordings = [found for found in inputs if found.kind == "recording"]
+    if not recordings:
+        if settings.realtime:
+            raise UsageError("--realtime is for recordings: files run at full speed, cameras at their own.")
+        return False
+    if len(recordings) < len(inputs):
+        other = next(found for found in inputs if found.kind != "recording")
+        raise UsageError(
+            f"-i {recordings[0].location} is a recording and {other.location} is none. It is replayed without a model, "
+            "the other needs one: run them one after the other."
+        )
+    for name in ("model", "engine", "precision", "batch_size", "imgsz", "letterbox", "color", "mean", "scale", "threads"):
+        if getattr(settings, name) != Settings.model_fields[name].default:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(settings, name)}: {recordings[0].location} is a recording; what its "
+                "tensors were made with was settled when it was made. Leave it out."
+            )
+    return True
+
+
+def _model_path(settings: Settings, find_model: Callable[[str], Path]) -> Path:
+    if settings.model is None:
+        raise UsageError(
+            "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
+        )
+    return find_model(settings.model)
+
+
 def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     """The engine that the settings ask for, with the model loaded, and why it is this one.
 
@@ -188,7 +287,7 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
     """
     wanted = image_input(model)
-    feeding = _feeding(settings, model)
+    feeding = feeding_for(settings, model)
     asked_hw = settings.imgsz or model.imgsz or (640, 640)
     height, width = wanted.height or asked_hw[0], wanted.width or asked_hw[1]
     if settings.imgsz and settings.imgsz != (height, width):
@@ -196,7 +295,8 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
             f"--imgsz {settings.imgsz[0]}x{settings.imgsz[1]}: the input of {model.path.name} is fixed at {height}x{width}. "
             "Export the model with dynamic=True or with that size."
         )
-    if height % model.stride or width % model.stride:
+    # A size that the file fixes is right as it is.
+    if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
         raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
 
     def create(name: str) -> Engine:
@@ -216,26 +316,18 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
 
 
-def _feeding(settings: Settings, model: ModelInfo) -> Feeding:
-    """How the network wants its pictures: as the authors of its head have it, unless the settings say otherwise."""
-    wanted = image_input(model)
-    network_wh = (wanted.width, wanted.height) if wanted.width and wanted.height else None
-    try:
-        feeding = recognise(
-            {tensor.name: tensor.shape[1:] for tensor in model.outputs},
-            model.metadata,
-            network_wh=network_wh,
-            decoder=None if settings.decoder == "auto" else settings.decoder,
-            kpt_shape=settings.kpt_shape,
-        ).feeding
-    except ModelError:
-        feeding = Feeding()  # whoever reads the tensors of a head that is unknown here
-    return replace(
-        feeding,
-        letterbox=feeding.letterbox if settings.letterbox == "auto" else settings.letterbox,
-        # A model that takes bytes works the rest out itself, and is fed what pictures are everywhere.
-        color="rgb" if wanted.dtype == "uint8" else feeding.color,
-    )
+def first_frame(location: str) -> Frame:
+    """The first frame of an input.
+
+    Raises:
+        SourceError: it cannot be opened, or holds no picture.
+    """
+    with ExitStack() as opened:
+        for source in _open_sources(Settings(inputs=[location], retries=0), find_inputs([location]), opened):
+            frame = source.read()
+            if frame is not None:
+                return frame
+    raise SourceError(f"{location} holds no picture that can be decoded.")
 
 
 def _open_sources(settings: Settings, inputs: Sequence[Input], opened: ExitStack) -> list[Source]:
@@ -264,16 +356,16 @@ def _open_source(settings: Settings, source_id: int, found: Input, threads: int)
     source: Source
     if found.kind == "images":
         source = source_class(source_id, found.name, found.paths)
-    elif found.kind == "scene":
-        source = source_class(source_id, found.name, found.location)
     elif found.kind == "live":
         source = source_class(source_id, found.name, found.location, settings=_live_settings(settings))
-    else:
+    elif found.kind == "video":
         video = source_class(source_id, found.name, found.location, threads=threads)
         if video.is_endless:
             video.close()
             return _open_source(settings, source_id, replace(found, kind="live"), threads)
         source = video
+    else:
+        source = source_class(source_id, found.name, found.location)
     return source
 
 
@@ -287,41 +379,15 @@ def _live_settings(settings: Settings) -> LiveSettings:
     )
 
 
-def _network_wh(engine: Engine) -> tuple[int, int]:
-    _, height, width, _ = engine.requests[0].images.shape
-    return width, height
-
-
-def _create_decoder(settings: Settings, model: ModelInfo, engine: Engine) -> tuple[Head, Decoder]:
-    try:
-        head = recognise(
-            engine.outputs,
-            model.metadata,
-            network_wh=_network_wh(engine),
-            decoder=None if settings.decoder == "auto" else settings.decoder,
-            kpt_shape=settings.kpt_shape,
-        )
-    except ModelError as exc:
-        raise ModelError(f"{model.path}: {exc}") from None
-    decoder: Decoder = load("decoder", DECODERS, head.decoder)(
-        **head.arguments,
-        conf_thres=settings.conf_thres,
-        iou_thres=settings.iou_thres,
-        max_det=settings.max_det,
-        clip=settings.clip,
-    )
-    return head, decoder
-
-
 def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
-    if settings.tracker is None:
+    if settings.tracker is None or (settings.decoder == "none" and settings.tracker == "auto"):
         return None
     tracker_class: Callable[[], Tracker] = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
     return tracker_class
 
 
 def _output_paths(
-    names: Sequence[OutputName], inputs: Sequence[Input], model: ModelInfo
+    names: Sequence[OutputName], inputs: Sequence[Input], model_path: Path | None
 ) -> list[tuple[OutputName, Path, int | None]]:
     """Every file to be written, and the one stream that goes there, if it is only one.
 
@@ -333,22 +399,26 @@ def _output_paths(
         if not name.per_stream:
             paths.append((name, name.path, None))
         elif len(inputs) == 1:
-            paths.append((name, name.path, 0))
+            # A recording may hold several streams; all of them go there.
+            paths.append((name, name.path, None if inputs[0].kind == "recording" else 0))
         else:
             paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
-    _refuse_clashes(paths, inputs, model, [])
+    _refuse_clashes(paths, inputs, model_path, [])
     return paths
 
 
 def _refuse_clashes(
-    paths: Sequence[tuple[OutputName, Path, int | None]], inputs: Sequence[Input], model: ModelInfo, outputs: Sequence[str]
+    paths: Sequence[tuple[OutputName, Path, int | None]],
+    inputs: Sequence[Input],
+    model_path: Path | None,
+    outputs: Sequence[str],
 ) -> None:
     """Raises UsageError where one of the paths is an input, the model, or written to already."""
     taken: dict[object, str] = {_identity(Path(output)): f"two outputs would write {output}" for output in outputs}
     for location in (path for found in inputs for path in (found.paths or (found.location,))):
         if not is_url(str(location)):
             taken[_identity(Path(location))] = "it is an input; it would be overwritten"
-    for part in (model.path, model.path.with_suffix(".bin")):
+    for part in (model_path, model_path.with_suffix(".bin")) if model_path else ():
         taken[_identity(part)] = "it is the model; it would be overwritten"
     for name, path, _ in paths:
         if not name.is_file:
@@ -369,22 +439,32 @@ def _identity(path: Path) -> object:
 
 
 def _open_output(
-    settings: Settings, name: OutputName, path: Path, source_id: int | None, live: bool, opened: ExitStack
+    name: OutputName,
+    path: Path,
+    source_id: int | None,
+    opened: ExitStack,
+    *,
+    settings: Settings,
+    about: Mapping[str, object],
+    live: bool,
 ) -> Output:
     """An output, closed again if something else fails.
 
     Args:
+        about: what a recording says of itself.
         live: with live streams, a sink that is not made for them works in the background.
     """
     sink_class = load("sink", SINKS, name.sink)
-    sink: Sink
-    if name.sink in ("push", "rtsp"):
+    sink: Sink | TensorSink
+    if name.sink == "recording":
+        sink = sink_class(path, about, images=settings.record_frames, compress=settings.record_compress)
+    elif name.sink in ("push", "rtsp"):
         sink = sink_class(name.text, _encoding(settings))
     elif name.sink == "video":
         sink = sink_class(path, codec=settings.codec, bitrate=settings.bitrate)
     else:
         sink = sink_class(path)
-    if live and not getattr(sink, "handles_live", False):
+    if live and not isinstance(sink, TensorSink) and not getattr(sink, "handles_live", False):
         sink = BackgroundSink(str(path), sink)
     opened.callback(sink.close)
     return Output(str(path) if name.is_file else shown(name.text), sink, source_id)

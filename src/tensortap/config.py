@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import re
 from pathlib import Path
@@ -11,7 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
-from tensortap.registry import DECODERS, ENGINES, TRACKERS
+from tensortap.nvinfer.config import read_nvinfer
+from tensortap.registry import known_names
+
+_log = logging.getLogger(__name__)
 
 
 def _as_list(value: Any) -> Any:
@@ -54,6 +59,32 @@ def _as_picture_size(value: Any) -> Any:
     return tuple(value.lower().split("x")) if isinstance(value, str) else value
 
 
+def _numbers(value: Any) -> list[float]:
+    """0.5, "0.5", "123.7,116.3,103.5" or a sequence -> finite numbers; empty if it is none of these."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    try:
+        numbers = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []
+
+
+def _as_mean(value: Any) -> Any:
+    if value is None:
+        return None
+    if len(numbers := _numbers(value)) != 3:
+        raise ValueError("three numbers are needed, one for each channel: 123.675,116.28,103.53")
+    return tuple(numbers)
+
+
+def _as_scale(value: Any) -> Any:
+    if value is None:
+        return None
+    if len(numbers := _numbers(value)) not in (1, 3) or min(numbers) <= 0:
+        raise ValueError("one number above 0 is needed, or three, one for each channel: 0.0171,0.0175,0.0174")
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
 def _as_model(value: Any) -> Any:
     """A `Path` is a path even where its name is one of the zoo's: `Path("demo")` -> `./demo`."""
     if isinstance(value, Path):
@@ -76,9 +107,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     inputs: Annotated[list[str], BeforeValidator(_as_list)] = []
-    """Videos, URLs, cameras, images, folders and globs."""
-    model: Annotated[str, BeforeValidator(_as_model)]
-    """ONNX file, OpenVINO .xml, a folder that holds one, or a name of the zoo."""
+    """Videos, URLs, cameras, images, folders, globs and recordings."""
+    model: Annotated[str | None, BeforeValidator(_as_model)] = None
+    """ONNX file, OpenVINO .xml, a folder that holds one, or a name of the zoo; `None` for recordings only."""
+    nvinfer_config: str | None = None
+    """nvinfer configuration file, INI or YAML: everything here that it says too is taken from it unless it is given."""
     outputs: Annotated[list[str], BeforeValidator(_as_list)] = []
     """Where results go, named by suffix or scheme."""
 
@@ -90,13 +123,23 @@ class Settings(BaseModel):
     """Frames a batch; `None` takes the model's own, or 1 where it is dynamic."""
     imgsz: Size | None = None
     """Network input (height, width) of a dynamic model; `None` takes what its metadata say."""
+    color: Literal["auto", "rgb", "bgr"] = "auto"
+    """Order of the channels that the network wants; `auto` is what the authors of its head feed it, else RGB."""
+    mean: Annotated[tuple[float, float, float] | None, BeforeValidator(_as_mean)] = None
+    """Subtracted from the channels, in 0..255 and in their order; `None` as for `color`, else 0."""
+    scale: Annotated[float | tuple[float, float, float] | None, BeforeValidator(_as_scale)] = None
+    """Factor of the channels after that, one or three; `None` as for `color`, else 1/255."""
     letterbox: str = "auto"
     """How frames are placed in the network input: `auto` as the authors of the head do, or the name of a policy."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Cores the engine may use; `None` for all."""
 
     decoder: str = "auto"
-    """`auto` recognises the head; or a name of the registry."""
+    """`auto` recognises the head; `none` finds nobody, for any model; a name of the registry; or your own, `my.py:decode`."""
+    taps: Annotated[list[str], BeforeValidator(_as_list)] = []
+    """Functions that see every inferred frame's tensors: `my.py:look` or `package.module:look`."""
+    on_tap_error: Literal["stop", "warn", "drop"] = "stop"
+    """When a tap raises: end the run, go on, or do without the tap."""
     kpt_shape: KptShape | None = None
     """Number of keypoints and values of each (2 or 3), for models whose files do not say; `None` takes what they say."""
     conf_thres: float = Field(default=0.25, ge=0, le=1)
@@ -112,6 +155,12 @@ class Settings(BaseModel):
     """`auto` is `pose` on videos and none on still images; `None` never tracks; or a name of the registry."""
     interval: int = Field(default=0, ge=0)
     """Frames that pass without inference after each inferred one, as nvinfer's `interval`."""
+    realtime: bool = False
+    """Replay recordings at the speed at which they were recorded."""
+    record_frames: bool = False
+    """Store the pictures too where a recording is among the outputs."""
+    record_compress: bool = True
+    """Pack recorded tensors where that makes them much smaller."""
     max_frames: int | None = Field(default=None, ge=1)
     """Stop each stream after so many frames."""
     batch_timeout: float = Field(default=0.04, ge=0, le=10)
@@ -152,17 +201,17 @@ class Settings(BaseModel):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, value: str) -> str:
-        return _known(value, {"auto", *ENGINES})
+        return _known(value, {"auto", *known_names("engine")})
 
     @field_validator("decoder")
     @classmethod
     def _known_decoder(cls, value: str) -> str:
-        return _known(value, {"auto", *DECODERS})
+        return value if ":" in value else _known(value, {"auto", "none", *known_names("decoder")})
 
     @field_validator("tracker")
     @classmethod
     def _known_tracker(cls, value: str | None) -> str | None:
-        return None if value in (None, "none") else _known(str(value), {"auto", *TRACKERS})
+        return None if value in (None, "none") else _known(str(value), {"auto", *known_names("tracker")})
 
     @field_validator("letterbox")
     @classmethod
@@ -176,10 +225,26 @@ class Settings(BaseModel):
         Raises:
             UsageError: a name is unknown or a value cannot be meant; every one of them is listed.
         """
+        if values.get("nvinfer_config") is not None:
+            path = values["nvinfer_config"] = os.fspath(values["nvinfer_config"])
+            values = _told_by(path) | {name: value for name, value in values.items() if value is not None or name == "tracker"}
         try:
             return cls(**values)
         except ValidationError as exc:
             raise UsageError("\n".join(dict.fromkeys(_explain(error) for error in exc.errors()))) from exc
+
+
+def _told_by(path: str) -> dict[str, Any]:
+    """The settings that an nvinfer file makes; what it cannot make is logged."""
+    config = read_nvinfer(Path(path))
+    for sentence in config.warnings:
+        _log.warning("%s", sentence)
+    if config.ignored:
+        _log.info("%s: without meaning outside DeepStream: %s", path, ", ".join(config.ignored))
+    settings = config.settings()
+    if "model" not in settings and config.engine_file:
+        _log.info("%s: %s is an engine for one GPU; give its ONNX file with --model.", path, config.engine_file.name)
+    return settings
 
 
 def _known(value: str, names: set[str]) -> str:

@@ -7,7 +7,9 @@
     ├── ModelError                 a model file cannot be used: no model, wrong head, wrong inputs
     │   └── DownloadError          a model of the zoo cannot be fetched; says where to put it by hand
     ├── EngineError                a backend refuses or fails while it runs
-    ├── DecodeError                tensors do not have the shape that the decoder was built for
+    ├── DecodeError                tensors do not have the shape that the decoder was built for, or your own decoder failed
+    ├── TapError                   a tap raised; its cause is what it raised
+    ├── PluginError                an installed package offers something for tensortap that cannot be loaded
     └── SinkError                  an output cannot be written
 
 Every message says what was asked, what was found and what to try. The command line ends with exit code 2
@@ -47,6 +49,14 @@ class EngineError(TensortapError):
 
 class DecodeError(TensortapError):
     """The tensors do not have the shape that the decoder was built for."""
+
+
+class TapError(TensortapError):
+    """A tap raised; the cause is what it raised."""
+
+
+class PluginError(TensortapError):
+    """An installed package offers something for tensortap that cannot be loaded."""
 
 
 class SinkError(TensortapError):

@@ -89,7 +89,7 @@ class StreamMeter:
         self.people += people
         self.people_now = people
         self._times.append(self._now())
-        if info.capture_ns:
+        if info.is_live and info.capture_ns:
             self.latency.add(max(0, self._wall_ns() - info.capture_ns) / 1e9)
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
 from tensortap.metrics import Durations, Numbers, OutputNumbers, StreamMeter, StreamNumbers, StreamStatus
+from tensortap.taps import Tap, Taps, described_failure, name_of
 from tensortap.timing import StageClock
 from tensortap.types import Poses, Result, StreamEvent, StreamInfo, StreamState, TensorFrame
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Decoder = Callable[[TensorFrame], Poses]
-Tap = Callable[[TensorFrame], object]
 OnEvent = Callable[[StreamEvent], object]
 
 
@@ -46,6 +46,19 @@ class Sink(Protocol):
 
     def write(self, result: Result) -> None:
         """Take one result. May only queue it."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued and release the output. Closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class TensorSink(Protocol):
+    """Takes what the engine gave, before anyone has interpreted it: a recording. Both methods raise SinkError."""
+
+    def write_tensors(self, frame: TensorFrame) -> None:
+        """Take one frame, inferred or not. Copies what it keeps."""
         ...
 
     def close(self) -> None:
@@ -100,7 +113,7 @@ class Output:
 
     name: str
     """Path or URL, for messages."""
-    sink: Sink
+    sink: Sink | TensorSink
     source_id: int | None = None
     """The one stream that goes there; `None` for all."""
     error: SinkError | None = None
@@ -124,6 +137,8 @@ class Summary:
     """Frames that the model saw."""
     people: int = 0
     """People found, over all frames."""
+    tap_errors: int = 0
+    """How often a tap failed."""
     streams: dict[int, int] = field(default_factory=dict)
     """`source_id` -> frames."""
     seconds: float = 0.0
@@ -142,10 +157,12 @@ class Pipeline:
     Iterate it for `Result`s, take `tensors()` for the model's raw output, or `run()` it for its outputs alone. It runs once.
 
     Args:
-        inputs: a path, URL, camera, folder or glob, or several.
-        model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`.
+        inputs: a path, URL, camera, folder, glob or recording, or several.
+        model: an ONNX file, an OpenVINO `.xml`, a folder that holds one, or a name of the zoo, e.g. `yolov8n-pose`;
+            `None` where the inputs are recordings.
         outputs: where results go besides the caller, as for `-o`: `out.mp4`, `out.jsonl`, `results.coco.json`.
-        decoder: your own `TensorFrame -> Poses`, or a decoder's name; by default the head is recognised.
+        decoder: your own `TensorFrame -> Poses`, a class of such, or a decoder's name; by default the head is recognised.
+            `"none"` finds nobody, for tensors of any model.
         find_model: from the name or path of a model to its file, e.g. `tensortap.zoo.resolve` with a progress bar.
         **settings: fields of `tensortap.config.Settings`, e.g. `conf_thres=0.4`, `engine="onnxruntime"`, `tracker=None`.
 
@@ -156,10 +173,10 @@ class Pipeline:
     def __init__(
         self,
         inputs: str | Path | Sequence[str | Path],
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         outputs: str | Path | Sequence[str | Path] = (),
-        decoder: Decoder | str = "auto",
+        decoder: Decoder | type[Any] | str = "auto",
         find_model: Callable[[str], Path] | None = None,
         **settings: Any,
     ) -> None:
@@ -174,7 +191,7 @@ class Pipeline:
         finding = {"find_model": find_model} if find_model else {}
         self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock, **finding)
         self.summary = Summary()
-        self._taps: list[Tap] = []
+        self._taps = Taps(self.parts.taps, self.settings.on_tap_error)
         self._listeners: list[OnEvent] = []
         self._meters: dict[int, StreamMeter] = {}
         self._trackers: dict[int, Tracker] = {}
@@ -196,7 +213,7 @@ class Pipeline:
 
     def tap(self, function: Tap) -> Tap:
         """Call a function with every inferred `TensorFrame`, before decoding. Usable as a decorator."""
-        self._taps.append(function)
+        self._taps.add(function)
         return function
 
     def on_event(self, function: OnEvent) -> OnEvent:
@@ -273,7 +290,7 @@ class Pipeline:
 
         Raises:
             SourceError: a stream broke; raised when all others have ended.
-            EngineError, DecodeError: nothing more can come.
+            EngineError, DecodeError, TapError: nothing more can come.
         """
         self._start()
         started = time.perf_counter()
@@ -282,6 +299,7 @@ class Pipeline:
                 if isinstance(frame, StreamEvent):
                     self._tell(frame)
                     continue
+                self._write(frame)  # first: what a tap or a decoder stumbles over is in the recording
                 result = self._result(frame)
                 self._write(result)
                 yield result
@@ -377,14 +395,9 @@ class Pipeline:
             self.clock.lap("track")
         else:
             if self._taps:
-                for tap in self._taps:
-                    tap(frame)
+                self._tap(frame)
                 self.clock.lap("taps")
-            poses = self.parts.decoder(frame)
-            if not isinstance(poses, Poses):
-                raise DecodeError(
-                    f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton)."
-                )
+            poses = self._decode(frame)
             self.clock.lap("decode")
             if tracker:
                 poses = tracker.update(poses, frame.info.pts_ns)
@@ -398,6 +411,24 @@ class Pipeline:
         self._meters[source_id].count(frame.info, len(poses), frame.inferred)
         return Result(frame.frame, poses, frame.inferred)
 
+    def _tap(self, frame: TensorFrame) -> None:
+        try:
+            self._taps(frame)
+        finally:
+            self.summary.tap_errors = self._taps.errors.total()
+
+    def _decode(self, frame: TensorFrame) -> Poses:
+        decoder = self.parts.decoder
+        try:
+            poses = decoder(frame)
+        except TensortapError:
+            raise
+        except Exception as exc:  # of people's own code: which frame it was is half of the answer
+            raise DecodeError(f"The decoder {name_of(decoder)} failed on {described_failure(frame, exc)}") from exc
+        if not isinstance(poses, Poses):
+            raise DecodeError(f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton).")
+        return poses
+
     def _tracker(self, source_id: int) -> Tracker | None:
         make = self.parts.make_tracker.get(source_id)
         if make is None:
@@ -406,14 +437,23 @@ class Pipeline:
             self._trackers[source_id] = make()
         return self._trackers[source_id]
 
-    def _write(self, result: Result) -> None:
+    def _write(self, item: TensorFrame | Result) -> None:
+        """Give it to the outputs that take such: tensors or results."""
         for output in self.parts.outputs:
-            if output.error is None and output.source_id in (None, result.info.source_id):
-                try:
-                    output.sink.write(result)
-                    output.num_frames += 1
-                except SinkError as exc:
-                    self._drop(output, exc)
+            if output.error is not None or output.source_id not in (None, item.info.source_id):
+                continue
+            try:
+                if isinstance(item, TensorFrame):
+                    if not isinstance(output.sink, TensorSink):
+                        continue
+                    output.sink.write_tensors(item)
+                elif isinstance(output.sink, TensorSink):
+                    continue
+                else:
+                    output.sink.write(item)
+                output.num_frames += 1
+            except SinkError as exc:
+                self._drop(output, exc)
         self.clock.lap("sinks")
 
     def _drop(self, output: Output, error: SinkError) -> None:

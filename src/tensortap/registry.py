@@ -1,13 +1,18 @@
-"""Names -> classes, loaded when they are asked for, so that a missing package answers with its install line."""
+"""Names -> classes, loaded when they are asked for, so that a missing package answers with its install line.
+
+Installed packages add names of their own through entry points: docs/own_code.md.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from tensortap.errors import MissingDependencyError, UsageError
+from tensortap.errors import MissingDependencyError, PluginError, UsageError
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ SINKS = {
     "jsonl": Entry("tensortap.sinks.jsonl:JsonlSink"),
     "null": Entry("tensortap.sinks.null:NullSink"),
     "push": Entry("tensortap.sinks.push:PushSink"),
+    "recording": Entry("tensortap.recording.writer:RecordingSink"),
     "rtsp": Entry("tensortap.sinks.rtsp:RtspSink"),
     "video": Entry("tensortap.sinks.video:VideoSink"),
 }
@@ -76,15 +82,85 @@ def missing_modules(entry: Entry) -> list[str]:
     return [module for module in entry.needs if importlib.util.find_spec(module) is None]
 
 
+PLUGIN_KINDS = {"decoder": DECODERS, "engine": ENGINES, "sink": SINKS, "source": SOURCES, "tracker": TRACKERS}
+"""What installed packages may add to, as the entry-point groups `tensortap.decoders`, `tensortap.engines` ..."""
+
+
+@cache
+def plugins(kind: str) -> dict[str, EntryPoint]:
+    """Name -> entry point of what installed packages add to a kind. A name of ours stays ours; of two the first counts."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"tensortap.{kind}s"):
+        if point.name not in PLUGIN_KINDS[kind]:
+            found.setdefault(point.name, point)
+    return found
+
+
+def hidden_plugins(kind: str) -> list[str]:
+    """What installed packages offer in vain, because the name is taken; a sentence for each."""
+    return [
+        f"The {kind} {point.name!r} of {package_of(point)} is not used: "
+        f"{'tensortap has' if point.name in PLUGIN_KINDS[kind] else f'{package_of(plugins(kind)[point.name])} offers'} "
+        "one of that name."
+        for point in entry_points(group=f"tensortap.{kind}s")
+        if point.name in PLUGIN_KINDS[kind] or (point.value, package_of(point)) != _identity(plugins(kind)[point.name])
+    ]
+
+
+def package_of(point: EntryPoint) -> str:
+    """The installed package that an entry point belongs to."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def _identity(point: EntryPoint) -> tuple[str, str]:
+    return point.value, package_of(point)
+
+
+def known_names(kind: str) -> set[str]:
+    """Every name of a kind, ours and those of installed packages."""
+    return {*PLUGIN_KINDS[kind], *plugins(kind)}
+
+
+def is_own_decoder(text: str) -> bool:
+    """Whether `--decoder` names one that is not ours: `my.py:decode`, or an installed package's."""
+    return ":" in text or text in plugins("decoder")
+
+
+def load_plugin(kind: str, name: str) -> Any:
+    """What an installed package offers under a name.
+
+    Raises:
+        PluginError: it cannot be imported, or is nothing that can be called.
+    """
+    point = plugins(kind)[name]
+    try:
+        found = point.load()
+    except Exception as exc:  # of somebody else's code
+        raise PluginError(
+            f"The {kind} {name!r} ({point.value}) of the installed package {package_of(point)} cannot be loaded: "
+            f"{type(exc).__name__}: {exc}. Update or uninstall that package."
+        ) from exc
+    if not callable(found):
+        raise PluginError(
+            f"The {kind} {name!r} ({point.value}) of the installed package {package_of(point)} is {type(found).__name__}, "
+            "which cannot be called."
+        )
+    return found
+
+
 def load(kind: str, table: dict[str, Entry], name: str) -> Any:
-    """The class registered under a name.
+    """The class registered under a name, by us or by an installed package.
 
     Raises:
         UsageError: nothing has this name.
         MissingDependencyError: it needs a package that is not installed.
+        PluginError: the package that registered it is broken.
     """
     if name not in table:
-        raise UsageError(f"There is no {kind} called {name!r}. Choose one of: {', '.join(sorted(table))}.")
+        if kind in PLUGIN_KINDS and name in plugins(kind):
+            return load_plugin(kind, name)
+        names = sorted({*table, *(plugins(kind) if kind in PLUGIN_KINDS else ())})
+        raise UsageError(f"There is no {kind} called {name!r}. Choose one of: {', '.join(names)}.")
     return load_entry(table[name], f"The {kind} {name!r}")
 
 

@@ -93,7 +93,7 @@ class FrameInfo:
     """From a live stream: whoever is too slow for it drops it rather than keep the others waiting."""
     capture_ns: int = 0
     """Live streams: wall-clock time at which the frame was taken, as far as its arrival and its pts tell, nanoseconds since
-    1970. 0 for recordings."""
+    1970. 0 for files."""
 
 
 class Pixels(Protocol):

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from models import channel_means, pose_model, two_inputs
+from models import channel_means, pose_model, ranked_outputs, two_inputs, typed_outputs
 from tensortap import registry
 from tensortap.errors import EngineError, ModelError
 from tensortap.portable.engines.base import InputFormat
@@ -137,6 +137,9 @@ def test_scale_and_mean_are_folded_in(make: Make, tmp_path: Path, layout: str) -
     images = np.zeros((1, 32, 48, 3), np.uint8)
     images[...] = (50, 100, 150)
     np.testing.assert_allclose(infer(engine, images)["mean"], [[20, 40, 60]], atol=1e-2)
+    input_format = InputFormat(scale=(0.5, 0.1, 0.25), mean=(10.0, 20.0, 30.0))
+    engine = make(channel_means(tmp_path / "a.onnx", layout=layout), (48, 32), input_format=input_format, precision="f32")
+    np.testing.assert_allclose(infer(engine, images)["mean"], [[20, 8, 30]], atol=1e-2)
 
 
 def test_uint8_inputs_are_handed_through(make: Make, tmp_path: Path) -> None:
@@ -201,3 +204,45 @@ def test_real_model(make: Make, assets: Path) -> None:
     outputs = infer(engine, images)["output0"]
     assert outputs.shape == (2, 56, 8400)
     assert np.abs(outputs[0] - outputs[1]).max() < 1e-3
+
+
+TYPES = [
+    "FLOAT",
+    "FLOAT16",
+    "DOUBLE",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "BOOL",
+    "BFLOAT16",
+]
+
+
+def test_outputs_of_every_type(make: Make, tmp_path: Path) -> None:
+    path = typed_outputs(tmp_path / "typed.onnx", {name.lower(): getattr(TensorProto, name) for name in TYPES})
+    engine = make(path, (48, 32), batch_size=2, precision="f32", input_format=InputFormat(scale=1.0))
+    images = np.zeros((2, 32, 48, 3), np.uint8)
+    images[0], images[1] = (3, 100, 120), (4, 80, 0)
+    outputs = infer(engine, images)
+    assert list(outputs) == [name.lower() for name in TYPES]
+    widened = {"float": "float32", "double": "float64", "bfloat16": "float32"}  # NumPy has no bfloat16
+    for name, array in outputs.items():
+        assert array.dtype == widened.get(name, name)
+        expected = np.array([[3, 100, 120], [4, 80, 0]])
+        np.testing.assert_array_equal(array, expected > 127 if name == "bool" else expected, err_msg=name)
+
+
+def test_outputs_of_any_rank_and_without_batch(make: Make, tmp_path: Path) -> None:
+    path = ranked_outputs(tmp_path / "ranks.onnx")
+    engine = make(path, (48, 32), precision="f32")
+    assert engine.outputs == {"rank1": (), "rank2": (3,), "rank5": (1, 3, 1, 1), "loose": (7, 3)}
+    outputs = infer(engine, pictures(1, (48, 32)))
+    assert outputs["rank1"].shape == (1,)
+    np.testing.assert_array_equal(outputs["loose"][0], np.arange(21).reshape(7, 3))
+    with pytest.raises(EngineError, match=r"'loose' \(7, 3\) is not the batch of 2.*--batch 1"):
+        make(path, (48, 32), batch_size=2)

@@ -14,9 +14,12 @@ from people import person, poses_of, result
 from rtsp.server import INSTALL, python_with_gi
 from tensortap import registry
 from tensortap.errors import SinkError
+from tensortap.geometry import letterbox
+from tensortap.pipeline import TensorSink
 from tensortap.sinks.memory import MemorySink
+from tensortap.types import Result, TensorFrame
 
-NAMES = {"coco": "out.coco.json", "jsonl": "out.jsonl", "null": "null", "video": "out.mp4"}
+NAMES = {"coco": "out.coco.json", "jsonl": "out.jsonl", "null": "null", "recording": "out.tap", "video": "out.mp4"}
 ADDRESSES = {"push": "rtsp+push://127.0.0.1:9/nobody-listens", "rtsp": "rtsp://:0/ds-test"}
 """Of sinks that are no files."""
 
@@ -36,11 +39,20 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
     return lambda: registry.load("sink", registry.SINKS, request.param)(tmp_path / NAMES[request.param])
 
 
+def write(sink: Any, given: Result) -> None:
+    """The result, or to a recording the tensors that it might have been made of."""
+    if isinstance(sink, TensorSink):
+        tensors = {"output0": given.poses.keypoints.reshape(-1)}
+        sink.write_tensors(TensorFrame(given.frame, tensors, letterbox("rtmo", given.info.size_wh, (64, 64))))
+    else:
+        sink.write(given)
+
+
 def test_writes_and_closes_twice(make: Callable[[], Any]) -> None:
     before = threading.active_count()
     sink = make()
     for index in range(5):
-        sink.write(result(index))
+        write(sink, result(index))
     sink.close()
     sink.close()
     assert threading.active_count() == before
@@ -48,10 +60,10 @@ def test_writes_and_closes_twice(make: Callable[[], Any]) -> None:
 
 def test_nothing_after_close(make: Callable[[], Any]) -> None:
     sink = make()
-    sink.write(result())
+    write(sink, result())
     sink.close()
     with pytest.raises(SinkError, match="closed"):
-        sink.write(result(1))
+        write(sink, result(1))
 
 
 def test_nothing_at_all(make: Callable[[], Any]) -> None:
@@ -64,7 +76,7 @@ def test_results_are_only_read(make: Callable[[], Any]) -> None:
         array.flags.writeable = False
     sink = make()
     for index in range(3):
-        sink.write(result(index, poses))
+        write(sink, result(index, poses))
     sink.close()
 
 
@@ -73,7 +85,7 @@ def test_strange_people(make: Callable[[], Any]) -> None:
     boxes, keypoints = poses.boxes_xyxy.copy(), poses.keypoints.copy()
     boxes[2], keypoints[1, :5], keypoints[2] = np.inf, np.nan, -1e30
     sink = make()
-    sink.write(result(0, type(poses)(boxes, poses.scores, poses.class_ids, keypoints, poses.skeleton)))
+    write(sink, result(0, type(poses)(boxes, poses.scores, poses.class_ids, keypoints, poses.skeleton)))
     sink.close()
 
 
@@ -83,6 +95,7 @@ def test_unwritable_paths_are_said_at_once(name: str, place: str, tmp_path: Path
     path = tmp_path / place / NAMES[name]
     if place == "folder":
         path.mkdir(parents=True)
+        (path / "other.txt").write_text("of somebody else")
     with pytest.raises(SinkError, match="cannot be written") as caught:
         registry.load("sink", registry.SINKS, name)(path)
     assert str(path) in str(caught.value)

@@ -23,6 +23,8 @@ ALLOWED = {
     "skeletons": set(),
     "geometry": set(),
     "types": {"geometry", "skeletons"},  # for annotations only
+    "loading": {"errors"},
+    "taps": {"errors", "types"},
     "registry": {"errors"},
     "timing": set(),
     "statistics": set(),
@@ -31,14 +33,33 @@ ALLOWED = {
     "track": CORE | {"track"},
     "sinks": CORE | {"sinks", "registry"},
     "scenes": CORE | {"scenes"},
-    "portable": CORE | {"metrics", "portable", "timing", "registry", "scenes"},
-    "config": {"errors", "geometry", "registry"},
+    "recording": CORE | {"_version", "recording", "sinks", "timing"},
+    "portable": CORE | {"metrics", "portable", "recording", "registry", "scenes", "timing"},
+    "nvinfer": {"errors", "nvinfer"},
+    "config": {"errors", "geometry", "nvinfer", "registry"},
     "evaluation": CORE,
     "plot": CORE | {"decode", "sinks"},
-    "pipeline": CORE | {"metrics", "timing", "assemble", "config"},  # assemble and config inside functions
+    "pipeline": CORE | {"metrics", "timing", "taps", "assemble", "config"},  # assemble and config inside functions
     "web": {"errors", "metrics", "types", "web"},
     "zoo": {"errors", "text", "zoo"},
-    "assemble": CORE | {"config", "decode", "pipeline", "portable", "registry", "scenes", "sinks", "timing", "zoo"},
+    "assemble": CORE
+    | {
+        "config",
+        "decode",
+        "loading",
+        "pipeline",
+        "portable",
+        "reading",
+        "recording",
+        "registry",
+        "scenes",
+        "sinks",
+        "taps",
+        "timing",
+        "zoo",
+    },
+    "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
+    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"bench", "pipeline", "portable"},
     "cli": CORE
@@ -50,14 +71,18 @@ ALLOWED = {
         "decode",
         "evaluation",
         "metrics",
+        "nvinfer",
         "pipeline",
         "plot",
         "portable",
         "quantize",
+        "reading",
         "registry",
         "scenes",
+        "selftest",
         "sinks",
         "statistics",
+        "taps",
         "zoo",
     },
     "__init__": CORE | {"_version", "pipeline"},
@@ -89,7 +114,7 @@ def test_imports_run_one_way(path: Path) -> None:
 
 def test_only_the_ends_know_assemble() -> None:
     knowing = {path.relative_to(PACKAGE).as_posix() for path in FILES if "assemble" in imports_of(path)}
-    assert {name for name in knowing if not name.startswith("cli/")} <= {"pipeline.py"}
+    assert {name for name in knowing if not name.startswith("cli/")} <= {"pipeline.py", "selftest.py"}
 
 
 @pytest.mark.parametrize("module", ["tensortap", "tensortap.zoo"])

@@ -60,8 +60,9 @@ def test_frame_rates_are_those_of_the_last_seconds() -> None:
 
 def test_latency_is_from_capture_and_never_negative() -> None:
     meter = StreamMeter(wall_ns=lambda: 5_000_000_000)
-    meter.count(FrameInfo(0, "a", 0, 0, (4, 4), capture_ns=4_900_000_000), 0, True)
-    meter.count(FrameInfo(0, "a", 1, 1, (4, 4), capture_ns=5_100_000_000), 0, True)  # somebody set the clock
-    meter.count(FrameInfo(0, "a", 2, 2, (4, 4)), 0, True)  # a recording
+    meter.count(FrameInfo(0, "a", 0, 0, (4, 4), is_live=True, capture_ns=4_900_000_000), 0, True)
+    meter.count(FrameInfo(0, "a", 1, 1, (4, 4), is_live=True, capture_ns=5_100_000_000), 0, True)  # somebody set the clock
+    meter.count(FrameInfo(0, "a", 2, 2, (4, 4)), 0, True)  # a file
+    meter.count(FrameInfo(0, "a", 3, 3, (4, 4), capture_ns=1_000_000_000), 0, True)  # a replay of a live stream
     assert meter.latency.distribution().count == 2
     assert meter.latency.distribution().p99 == pytest.approx(0.1)

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from importlib import metadata
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,9 +16,23 @@ from rich.table import Table
 
 from tensortap import __version__
 from tensortap.cli.console import EXIT_FAILURE, DebugOption, JsonOption, print_json
+from tensortap.cli.selftest import self_test
+from tensortap.errors import PluginError, UsageError
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
 from tensortap.portable.quiet_openvino import import_openvino
-from tensortap.registry import AUTO_ENGINES, ENGINES, TRACKERS, WEB, Entry, missing_modules
+from tensortap.registry import (
+    AUTO_ENGINES,
+    ENGINES,
+    PLUGIN_KINDS,
+    TRACKERS,
+    WEB,
+    Entry,
+    hidden_plugins,
+    load_plugin,
+    missing_modules,
+    package_of,
+    plugins,
+)
 
 # Package -> what it is imported as. Engines are looked at on their own.
 _PACKAGES = {
@@ -36,8 +50,44 @@ _PACKAGES = {
 _OPENCV_BUILDS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
-def doctor(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Show versions, engines and CPU features, what is missing and how to get it. Exit code 1: tensortap cannot run."""
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Self-test: whether this model gives the same in every slot, batch and engine."),
+    ] = None,
+    picture: Annotated[
+        str | None, typer.Option("--input", "-i", help="With --model: the picture, or a video's first; drawn if there is none.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="With --model: auto for all, or one of them.")] = "auto",
+    precision: Annotated[str, typer.Option(help="With --model: auto for f32 and each engine's own, or one of them.")] = "auto",
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "--batch", min=1, max=64, help="With --model: batches up to this size.")
+    ] = 4,
+    imgsz: Annotated[str | None, typer.Option(help="With --model: network input of a dynamic model.")] = None,
+    decoder: Annotated[str, typer.Option(help="With --model: auto, a decoder's name, or your own: my.py:decode.")] = "auto",
+    kpt_shape: Annotated[str | None, typer.Option(help="With --model: keypoints and values of each, 17x3.")] = None,
+    conf_thres: Annotated[float, typer.Option(help="With --model: compare people with a score above it.")] = 0.25,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show versions, engines and CPU features, what is missing and how to get it; with --model, put one picture into every
+    slot of every batch size, through every engine, and compare. Exit code 1: tensortap cannot run, or something differs."""
+    if model is not None:
+        self_test(
+            picture,
+            batch_size,
+            as_json,
+            model=model,
+            engine=engine,
+            precision=precision,
+            imgsz=imgsz,
+            decoder=decoder,
+            kpt_shape=kpt_shape,
+            conf_thres=conf_thres,
+        )
+        return
+    if picture is not None:
+        raise UsageError(f"-i {picture}: say which model to test, with --model.")
     report = _report()
     if as_json:
         print_json(report)
@@ -52,6 +102,7 @@ def _report() -> dict[str, Any]:
     engines = {name: _engine(name, entry) for name, entry in ENGINES.items()}
     usable = [name for name in AUTO_ENGINES if engines[name]["available"]]
     broken = _broken_packages()
+    added = _plugins()
     opencv: dict[str, str | None] = {**builds} if builds else {"opencv-python-headless": None}
     return {
         "tensortap": __version__,
@@ -66,10 +117,31 @@ def _report() -> dict[str, Any]:
         "trackers": {
             name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
         },
+        "plugins": added,
         "web": {"available": not missing_modules(WEB), "install": WEB.install},
-        "problems": [*broken, *_engine_problems(usable), *_opencv_problems(list(builds))],
+        "problems": [
+            *broken,
+            *_engine_problems(usable),
+            *_opencv_problems(list(builds)),
+            *(each["problem"] for each in added if each["problem"]),
+            *(sentence for kind in PLUGIN_KINDS for sentence in hidden_plugins(kind)),
+        ],
         "usable": bool(usable) and not broken,
     }
+
+
+def _plugins() -> list[dict[str, Any]]:
+    """What installed packages add, and what is wrong with it."""
+    added = []
+    for kind in PLUGIN_KINDS:
+        for name, point in plugins(kind).items():
+            problem = None
+            try:
+                load_plugin(kind, name)
+            except PluginError as exc:
+                problem = str(exc)
+            added.append({"kind": kind, "name": name, "package": package_of(point), "problem": problem})
+    return added
 
 
 def _broken_packages() -> list[str]:
@@ -167,6 +239,12 @@ def _print(report: dict[str, Any]) -> None:
         names = [name for name, tracker in report["trackers"].items() if tracker["install"] == install]
         trackers.add_row(", ".join(names), f"[dim]{escape(install)}[/]")
     console.print(trackers)
+    if report["plugins"]:
+        table = Table("plug-in", "", "package", box=None, padding=(0, 2), header_style="dim")
+        for each in report["plugins"]:
+            state = "[yellow]broken[/]" if each["problem"] else "[green]available[/]"
+            table.add_row(f"{each['kind']} {escape(each['name'])}", state, escape(each["package"]))
+        console.print(table)
     web = "[green]available[/]" if report["web"]["available"] else f"[dim]{escape(report['web']['install'])}[/]"
     console.print(f"  [dim]--web[/]  {web}")
     for problem in report["problems"]:

@@ -60,7 +60,7 @@ def evaluate(
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Images a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
-    decoder: Annotated[str, typer.Option(help="auto, or the name of a decoder: docs/decoders.md.")] = "auto",
+    decoder: Annotated[str, typer.Option(help="auto, a decoder's name, or your own: my.py:decode.")] = "auto",
     kpt_shape: Annotated[
         str | None, typer.Option(help="Keypoints and values of each, 17x3, where the model does not say.")
     ] = None,

@@ -18,6 +18,7 @@ from tensortap.config import Settings
 from tensortap.decode.heads import recognise
 from tensortap.errors import ModelError, UsageError
 from tensortap.portable.model import ModelInfo, TensorSpec, image_input, read_model
+from tensortap.registry import is_own_decoder
 
 _MAX_NAMES = 8
 _PLOTS = (".png", ".jpg", ".jpeg")
@@ -32,7 +33,7 @@ def inspect(
         Path | None, typer.Option(help="With -i: draw the scores at each stride, and the people, into this .png or .jpg.")
     ] = None,
     max_rows: Annotated[int, typer.Option("--rows", min=1, help="With -i: explain so many of the best rows.")] = 12,
-    decoder: Annotated[str, typer.Option(help="auto, or the name of a decoder: docs/decoders.md.")] = "auto",
+    decoder: Annotated[str, typer.Option(help="auto, a decoder's name, or your own: my.py:decode.")] = "auto",
     kpt_shape: Annotated[
         str | None, typer.Option(help="Keypoints and values of each, 17x3, where the model does not say.")
     ] = None,
@@ -97,6 +98,10 @@ def _report(info: ModelInfo, settings: Settings) -> dict[str, Any]:
         "outputs": [_described(tensor) for tensor in info.outputs],
         "metadata": info.metadata,
     }
+    if settings.decoder == "none" or is_own_decoder(settings.decoder):
+        own = settings.decoder if settings.decoder != "none" else None
+        report["head"] = {"decoder": own, "arguments": {}, "reason": f"--decoder {settings.decoder} says so"}
+        return report
     try:
         wanted = image_input(info)
         head = recognise(

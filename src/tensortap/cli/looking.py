@@ -20,9 +20,8 @@ from tensortap.errors import SinkError, SourceError
 from tensortap.pipeline import Pipeline
 from tensortap.plot import plot_scores
 from tensortap.portable.model import ModelInfo
-from tensortap.skeletons import COCO_17
 from tensortap.statistics import TensorStatistics, statistics_of
-from tensortap.types import Poses, TensorFrame
+from tensortap.types import TensorFrame
 
 _LOOK_SETTINGS = ("kpt_shape", "conf_thres", "iou_thres", "max_det", "letterbox", "engine", "precision", "imgsz")
 
@@ -38,9 +37,10 @@ class Wish:
 
 def look_at(info: ModelInfo, settings: Settings, is_recognised: bool, wish: Wish) -> dict[str, Any]:
     """Run the model on one picture, summarise its outputs and explain its rows."""
-    own: Any = settings.decoder if is_recognised else (lambda frame: Poses.empty(COCO_17))
     others = settings.model_dump(include=set(_LOOK_SETTINGS))
-    with Pipeline(settings.inputs, info.path, decoder=own, tracker=None, **others) as pipeline:
+    with Pipeline(
+        settings.inputs, info.path, decoder=settings.decoder if is_recognised else "none", tracker=None, **others
+    ) as pipeline:
         for frame in pipeline.tensors():
             found = {name: statistics_of(tensor) for name, tensor in frame.tensors.items()}
             report: dict[str, Any] = {"tensors": {name: each.as_dict() for name, each in found.items()}}

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tensortap import __version__
-from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, quantize, run, scene
+from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, nvinfer, quantize, record, run, scene
 from tensortap.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILURE,
@@ -29,11 +29,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", cls=run.RunCommand)(run.run)
+app.command("record", cls=run.RunCommand)(record.record)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("inspect")(inspect.inspect)
 app.command("models")(models.models)
+app.command("nvinfer-config")(nvinfer.nvinfer_config)
 app.command("quantize", cls=run.RunCommand)(quantize.quantize)
 app.command("scene")(scene.scene)
 app.command("doctor")(doctor.doctor)

@@ -30,7 +30,8 @@ class RunCommand(TyperCommand):
         """Repeat the flag before every further value, as Typer wants it."""
         expanded: list[str] = []
         flag, num_values = "", 0
-        for arg in [*args, "--"]:
+        # The original DeepStream application spells it so.
+        for arg in ["--nvinfer-config" if arg == "-config" else arg for arg in [*args, "--"]]:
             name, equals, value = arg.partition("=")
             if arg.startswith("-") and arg != "-":
                 if flag and not num_values:
@@ -44,31 +45,45 @@ class RunCommand(TyperCommand):
 
 
 def run(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="ONNX file, OpenVINO .xml or its folder, or a name: see tensortap models."),
     ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="Videos, URLs, cameras, images, folders, globs; several at once.")
+        list[str] | None,
+        typer.Option("--input", "-i", help="Videos, URLs, cameras, images, folders, globs, recordings; several at once."),
     ] = None,
     outputs: Annotated[
         list[str] | None,
         typer.Option(
             "--output",
             "-o",
-            help="out.mp4, out.jsonl, results.coco.json, rtsp://:8554/ds-test, null, - (JSONL); several at once.",
+            help="out.mp4, out.jsonl, results.coco.json, out.tap, rtsp://:8554/ds-test, null, - (JSONL); several at once.",
         ),
+    ] = None,
+    nvinfer_config: Annotated[
+        Path | None, typer.Option("--nvinfer-config", help="nvinfer file, INI or YAML; flags that are given override it.")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     letterbox: Annotated[str, typer.Option(help="auto, " + ", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "auto",
+    color: Annotated[str, typer.Option(help="Order of the channels that the model wants: auto, rgb or bgr.")] = "auto",
+    mean: Annotated[str | None, typer.Option(help="Subtracted from the channels, in 0..255: 123.7,116.3,103.5.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Factor of the channels after that: 0.00392, or one for each.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
-    decoder: Annotated[str, typer.Option(help="auto, or the name of a decoder: docs/decoders.md.")] = "auto",
+    decoder: Annotated[
+        str, typer.Option(help="auto, none (tensors alone, any model), a decoder's name, or your own: my.py:decode.")
+    ] = "auto",
     kpt_shape: Annotated[
         str | None, typer.Option(help="Keypoints and values of each, 17x3, where the model does not say.")
     ] = None,
+    taps: Annotated[
+        list[str] | None, typer.Option("--tap", help="Your function of every TensorFrame, my.py:look; repeatable.")
+    ] = None,
+    on_tap_error: Annotated[str, typer.Option(help="When a tap raises: stop, warn, or drop the tap.")] = "stop",
     conf_thres: Annotated[float, typer.Option(help="Keep people with a score above it.")] = 0.25,
     iou_thres: Annotated[float, typer.Option(help="Of boxes that overlap by more, keep the best.")] = 0.45,
     max_det: Annotated[int, typer.Option(help="At most so many people a frame.")] = 300,
@@ -76,6 +91,10 @@ def run(
     tracker: Annotated[str, typer.Option(help="auto, none or the name of a tracker; auto tracks videos.")] = "auto",
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not track.")] = False,
     interval: Annotated[int, typer.Option(help="Let so many frames pass after each inferred one.")] = 0,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Replay recordings at the speed of their making.")] = False,
+    record_frames: Annotated[
+        bool, typer.Option("--record-frames", help="Store the pictures too where -o names a recording (.tap).")
+    ] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop each input after so many frames.")] = None,
     batch_timeout: Annotated[
         float, typer.Option(help="Seconds that a batch waits to be filled while the engine idles.")
@@ -122,51 +141,67 @@ def run(
             "Say what to look at: -i VIDEO, URL, camera, image, folder or glob. "
             "Example: tensortap run -i a.mp4 -m yolov8n-pose.onnx"
         )
-    if not model:
-        raise UsageError(
-            "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
-        )
     if no_track and tracker not in ("auto", "none"):
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
     if as_json and any(parse_output(output).path == Path("-") for output in outputs or []):
         raise UsageError("--json and -o - would both write to the standard output. Give the JSONL a file.")
+    settings: dict[str, Any] = {
+        "engine": engine,
+        "precision": precision,
+        "batch_size": batch_size,
+        "imgsz": imgsz,
+        "letterbox": letterbox,
+        "color": color,
+        "mean": mean,
+        "scale": scale,
+        "threads": threads,
+        "decoder": decoder,
+        "kpt_shape": kpt_shape,
+        "taps": taps or [],
+        "on_tap_error": on_tap_error,
+        "conf_thres": conf_thres,
+        "iou_thres": iou_thres,
+        "max_det": max_det,
+        "clip": clip,
+        "tracker": None if no_track else tracker,
+        "interval": interval,
+        "realtime": realtime,
+        "record_frames": record_frames,
+        "max_frames": max_frames,
+        "batch_timeout": batch_timeout,
+        "max_latency": max_latency,
+        "rtsp_transport": rtsp_transport,
+        "open_timeout": open_timeout,
+        "stall_timeout": stall_timeout,
+        "retry_max": retry_max,
+        "retries": retries,
+        "keep_running": keep_running,
+        "codec": codec,
+        "bitrate": bitrate,
+        "keyframe_seconds": keyframe_seconds,
+        "tiled_size": tiled_size,
+        "tiled_fps": tiled_fps,
+    }
+    if nvinfer_config is not None:
+        settings = {name: value for name, value in settings.items() if _is_given(context, name)}
     run_pipeline(
         lambda: Pipeline(
             inputs or [],
             model,
             outputs=outputs or [],
             find_model=partial(fetch_model, quiet=quiet),
-            engine=engine,
-            precision=precision,
-            batch_size=batch_size,
-            imgsz=imgsz,
-            letterbox=letterbox,
-            threads=threads,
-            decoder=decoder,
-            kpt_shape=kpt_shape,
-            conf_thres=conf_thres,
-            iou_thres=iou_thres,
-            max_det=max_det,
-            clip=clip,
-            tracker=None if no_track else tracker,
-            interval=interval,
-            max_frames=max_frames,
-            batch_timeout=batch_timeout,
-            max_latency=max_latency,
-            rtsp_transport=rtsp_transport,
-            open_timeout=open_timeout,
-            stall_timeout=stall_timeout,
-            retry_max=retry_max,
-            retries=retries,
-            keep_running=keep_running,
-            codec=codec,
-            bitrate=bitrate,
-            keyframe_seconds=keyframe_seconds,
-            tiled_size=tiled_size,
-            tiled_fps=tiled_fps,
+            nvinfer_config=nvinfer_config,
+            **settings,
         ),
         quiet=quiet,
         as_json=as_json,
         stats=stats,
         web=web,
     )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a flag stands on the command line, rather than being left at its default."""
+    flags = {name, "no_track"} if name == "tracker" else {name}
+    sources = [context.get_parameter_source(flag) for flag in flags]
+    return any(source is not None and source.name == "COMMANDLINE" for source in sources)

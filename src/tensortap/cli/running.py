@@ -27,6 +27,7 @@ from tensortap.errors import SinkError, SourceError, TensortapError
 from tensortap.metrics import StreamNumbers
 from tensortap.pipeline import Pipeline
 from tensortap.registry import WEB, load_entry
+from tensortap.taps import name_of
 from tensortap.text import printable
 from tensortap.types import Result
 
@@ -105,7 +106,7 @@ def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> Tensort
         console.print(f"[bold]{escape(printable(parts.model.path.name))}[/] on {escape(engine)}", soft_wrap=True)
         if parts.head:
             console.print(f"[dim]{parts.head.decoder}: {escape(parts.head.reason)}[/]", soft_wrap=True)
-        if not parts.outputs and on_result in (None, _nothing):
+        if not parts.outputs and on_result in (None, _nothing) and not parts.taps:
             console.print("[yellow]no output: what is found is only counted. Name some with -o, e.g. -o out.mp4 out.jsonl[/]")
         for output in parts.outputs:
             for url in getattr(output.sink, "urls", ()):
@@ -138,6 +139,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
     start_up_seconds = max(0.0, time.perf_counter() - started - seconds)
     return {
         "model": str(parts.model.path),
+        "decoder": _decoder_name(pipeline),
         "engine": parts.engine.name,
         "precision": parts.engine.precision,
         "device": parts.engine.device,
@@ -145,6 +147,7 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
         "frames": summary.frames,
         "inferred": summary.inferred,
         "people": summary.people,
+        "tap_errors": summary.tap_errors,
         "start_up_seconds": round(start_up_seconds, 3),
         "seconds": round(seconds, 3),
         "frames_per_second": round(summary.frames / seconds, 2) if seconds > 0 else 0.0,
@@ -176,6 +179,14 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
     }
 
 
+def _decoder_name(pipeline: Pipeline) -> str:
+    """Name in the registry, `none`, or what one's own is called."""
+    if pipeline.parts.head:
+        return pipeline.parts.head.decoder
+    asked = pipeline.settings.decoder
+    return asked if asked != "auto" else name_of(pipeline.parts.decoder)
+
+
 def _live_outcome(stream: StreamNumbers) -> dict[str, Any]:
     """What there is to say of a camera besides."""
     status, latency = stream.status, stream.latency
@@ -192,11 +203,13 @@ def _live_outcome(stream: StreamNumbers) -> dict[str, Any]:
 
 def _print_summary(outcome: dict[str, Any]) -> None:
     how = "stopped" if outcome["interrupted"] else "failed" if outcome["errors"] else "done"
-    people = outcome["people"] / max(outcome["frames"], 1)
+    found = "" if outcome["decoder"] == "none" else f", {outcome['people'] / max(outcome['frames'], 1):.1f} people a frame,"
     console.print(
-        f"[bold]{how}:[/] {outcome['frames']} frames, {people:.1f} people a frame, in {outcome['seconds']:.1f} s "
+        f"[bold]{how}:[/] {outcome['frames']} frames{found} in {outcome['seconds']:.1f} s "
         f"([bold]{outcome['frames_per_second']:.1f} frames/s[/]), start-up {outcome['start_up_seconds']:.1f} s"
     )
+    if outcome["tap_errors"]:
+        console.print(f"[yellow]taps failed {outcome['tap_errors']} times[/]")
     for stream in outcome["streams"]:
         if stream["damaged"]:
             console.print(f"[yellow]{escape(stream['name'])}: {stream['damaged']} damaged packets or files left out[/]")

@@ -78,7 +78,7 @@ class PoseDecoder(ABC):
     """
 
     name: ClassVar[str]
-    """Name in the registry."""
+    """Name in the registry, or of one's own; by default the name of the class."""
     suppress = True
     """Whether NMS is still to be done."""
     zeros_are_nobody = False
@@ -107,6 +107,10 @@ class PoseDecoder(ABC):
         self._told: set[int] = set()
         """Streams that have had their warning."""
         self._nobody = Poses.empty(self.skeleton)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = cls.__dict__.get("name", cls.__name__)
 
     @abstractmethod
     def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:

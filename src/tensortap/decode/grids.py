@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,27 @@ def grids(num_anchors: int, strides: Sequence[int], network_wh: tuple[int, int])
     """Grids over a network input, finest first."""
     width, height = network_wh
     return tuple(Grid(stride, num_anchors, height // stride, width // stride) for stride in strides)
+
+
+@lru_cache(maxsize=64)
+def cells(found: tuple[Grid, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Which cell each row of such grids belongs to.
+
+    A row's cell begins at `columns_lines * strides` in the network input, and its centre is half a stride further on.
+
+    Returns:
+        columns_lines: float32 (A, 2), read-only.
+        strides: float32 (A, 1), read-only.
+    """
+    places, strides = [], []
+    for grid in found:
+        lines, columns = np.divmod(np.arange(grid.height * grid.width, dtype=np.float32), grid.width)
+        places.append(np.tile(np.stack((columns, lines), axis=1), (grid.num_anchors, 1)))
+        strides.append(np.full((grid.num_rows, 1), grid.stride, np.float32))
+    both = np.concatenate(places or [np.empty((0, 2), np.float32)]), np.concatenate(strides or [np.empty((0, 1), np.float32)])
+    for each in both:
+        each.flags.writeable = False
+    return both
 
 
 def grids_of(num_rows: int, network_wh: tuple[int, int]) -> tuple[Grid, ...]:

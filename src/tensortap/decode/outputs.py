@@ -19,8 +19,8 @@ class Feeding:
     """How frames are placed in the network input."""
     color: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels."""
-    scale: float = 1 / 255
-    """Factor of every channel, after the mean has been subtracted."""
+    scale: float | tuple[float, float, float] = 1 / 255
+    """Factor of every channel, or one for each, after the mean has been subtracted."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Subtracted first, in 0..255, in the order of the channels."""
 

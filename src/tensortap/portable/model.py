@@ -170,7 +170,9 @@ def _read_openvino(path: Path) -> ModelInfo:
     def spec(port: Any, fallback: str) -> TensorSpec:
         names = sorted(port.get_names())
         shape = tuple(size.get_length() if size.is_static else None for size in port.get_partial_shape())
-        return TensorSpec(names[0] if names else fallback, port.get_element_type().to_dtype().name, shape)
+        element = port.get_element_type()
+        dtype = "bfloat16" if element.get_type_name() == "bf16" else element.to_dtype().name
+        return TensorSpec(names[0] if names else fallback, dtype, shape)
 
     return ModelInfo(
         path=path,

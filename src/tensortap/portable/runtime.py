@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -18,6 +19,7 @@ from tensortap.geometry import Letterbox
 from tensortap.metrics import Durations, StreamStatus
 from tensortap.portable.engines.base import Engine, Request
 from tensortap.portable.mux import Mux
+from tensortap.portable.opencv_threads import OPENCV_THREADS
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.timing import StageClock
 from tensortap.types import Frame, StreamEvent, StreamInfo, StreamState, TensorFrame
@@ -64,35 +66,6 @@ class WatchedSource(Protocol):
     def watch(self, listener: Callable[[StreamEvent], object]) -> None:
         """Tell of every change of state from now on, in whichever thread."""
         ...
-
-
-class _OpenCvThreads:
-    """OpenCV's own threads, off while any pipeline runs.
-
-    Pictures of network size are too small for them to help, and the cores belong to the engine. The setting is the process's,
-    so the last pipeline to end restores it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holders = 0
-        self._before = 0
-
-    def hold(self) -> None:
-        with self._lock:
-            if not self._holders:
-                self._before = cv2.getNumThreads()
-                cv2.setNumThreads(1)
-            self._holders += 1
-
-    def release(self) -> None:
-        with self._lock:
-            self._holders -= 1
-            if not self._holders:
-                cv2.setNumThreads(self._before)
-
-
-_OPENCV_THREADS = _OpenCvThreads()
 
 
 @dataclass(eq=False)
@@ -225,7 +198,7 @@ class PortableRuntime:
             EngineError: inference failed.
         """
         self._holds_opencv = True
-        _OPENCV_THREADS.hold()
+        OPENCV_THREADS.hold()
         with self._lock:
             self._started = True
             for source in self.sources:
@@ -278,7 +251,7 @@ class PortableRuntime:
             leaving = self._leaving
         if self._holds_opencv:
             self._holds_opencv = False
-            _OPENCV_THREADS.release()
+            OPENCV_THREADS.release()
         self._mux.close()
         for source in sources:
             if source.stream.is_live or source.stream.source_id not in threads:
@@ -447,8 +420,9 @@ class PortableRuntime:
             self.engine_seconds.add(time.monotonic() - batch.started)
         self._clock.lap("engine wait")
         for frame, box, slot in batch.frames:
-            tensors = {} if slot is None else {name: output[slot] for name, output in outputs.items()}
-            yield TensorFrame(frame, tensors, box)
+            # `...`, because a scalar for each frame is an array of no axes, not a number.
+            tensors = {} if slot is None else {name: output[slot, ...] for name, output in outputs.items()}
+            yield TensorFrame(frame, MappingProxyType(tensors), box)
             self._clock.restart()
         if batch.request is not None:
             idle.append(batch.request)

@@ -54,6 +54,6 @@ def network_input(picture: Picture, wanted: ImageInput, input_format: InputForma
     """What the model's own input takes: (1, 3, H, W) or (1, H, W, 3), scaled."""
     image = picture.image
     if wanted.dtype != "uint8":
-        image = (image.astype(np.float32) - np.array(input_format.mean, np.float32)) * np.float32(input_format.scale)
+        image = (image.astype(np.float32) - np.array(input_format.mean, np.float32)) * np.array(input_format.scale, np.float32)
         image = image.astype(wanted.dtype)
     return np.ascontiguousarray(image.transpose(2, 0, 1) if wanted.layout == "NCHW" else image)[None]

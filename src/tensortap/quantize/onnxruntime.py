@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,7 @@ def quantize_onnxruntime(model: ModelInfo, samples: Sequence[np.ndarray], path: 
             sample = next(self._left, None)
             return None if sample is None else {name: sample}
 
-    logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         try:
             quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)
@@ -65,3 +65,15 @@ def quantize_onnxruntime(model: ModelInfo, samples: Sequence[np.ndarray], path: 
     after.metadata_props.extend(before.metadata_props)
     onnx.save(after, str(path))
     return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """ONNX Runtime advises on the root logger what has been done already."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tensortap.errors import UsageError
-from tensortap.registry import SINKS
+from tensortap.registry import known_names
 
 # The longest suffix that fits decides.
 _SUFFIXES = {
@@ -18,6 +18,7 @@ _SUFFIXES = {
     ".mov": "video",
     ".mp4": "video",
     ".ndjson": "jsonl",
+    ".tap": "recording",
 }
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?://)?(.*)")  # two letters at least: C: is a drive
 _SERVED = {"rtsp": "rtsp", "rtsp+push": "push", "rtmp": "push", "rtmps": "push"}
@@ -60,10 +61,10 @@ def parse_output(text: str) -> OutputName:
         return OutputName(text, "jsonl", Path("-"))
     if text == "null":
         return OutputName(text, "null", Path(text))
-    scheme = _SCHEME.fullmatch(text)
+    scheme, names = _SCHEME.fullmatch(text), known_names("sink") - {*_SERVED.values()}
     if scheme and scheme[1] in _SERVED and text.startswith(f"{scheme[1]}://"):
         return OutputName(text, _SERVED[scheme[1]], Path(shown(text)))
-    if scheme and scheme[1] in SINKS:
+    if scheme and scheme[1] in names:
         if not scheme[2] and scheme[1] != "null":
             raise UsageError(f"-o {text}: say which file, e.g. {scheme[1]}:people.out")
         if scheme[2] == "-" and scheme[1] != "jsonl":
@@ -74,7 +75,7 @@ def parse_output(text: str) -> OutputName:
             return OutputName(text, _SUFFIXES[suffix], Path(text))
     raise UsageError(
         f"-o {text}: cannot tell what to write. Known endings: {', '.join(sorted(_SUFFIXES))}; "
-        f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(SINKS) if name not in _SERVED.values())}; "
+        f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(names))}; "
         "or serve it: rtsp://:8554/PATH, rtsp+push://HOST/PATH, rtmp://HOST/APP/KEY."
     )
 

@@ -94,7 +94,8 @@ class VideoSink:
         """Draw and encode one frame, in the worker's thread."""
         if result.image is None:
             raise SinkError(
-                f"{self._path}: the pixels of {result.info.source} stay on the device, there is nothing to draw on."
+                f"{self._path}: there is no picture of {result.info.source}: its pixels stay on the device, or it was "
+                "recorded without --frames."
             )
         picture = draw_poses(result.image, result.poses, min_score=self._min_keypoint_score)
         try:

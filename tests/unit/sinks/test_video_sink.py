@@ -97,7 +97,7 @@ def test_no_frames_leave_no_file(tmp_path: Path) -> None:
 def test_pixels_that_stay_on_the_device(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "a.mp4")
     sink.write(result(pixels=False))
-    with pytest.raises(SinkError, match="nothing to draw on"):
+    with pytest.raises(SinkError, match="there is no picture"):
         sink.close()
 
 

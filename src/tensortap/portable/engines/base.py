@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from tensortap.errors import EngineError
+
 
 @dataclass(frozen=True)
 class InputFormat:
@@ -15,8 +17,8 @@ class InputFormat:
 
     color: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels. Whoever fills the pictures writes them in this order; no engine swaps."""
-    scale: float = 1 / 255
-    """Factor of every channel (nvinfer's `net-scale-factor`)."""
+    scale: float | tuple[float, float, float] = 1 / 255
+    """Factor of every channel (nvinfer's `net-scale-factor`), or one for each, in the network's channel order."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Subtracted first, in 0..255, in the network's channel order (nvinfer's `offsets`)."""
 
@@ -61,6 +63,48 @@ class Engine(Protocol):
     def close(self) -> None:
         """Wait for what is in flight and release everything."""
         ...
+
+
+class BatchAxis:
+    """Takes the frames out of a model's outputs, told by a full batch which of them have the batch as their first axis.
+
+    An output without it (rows of all people found, a count) belongs to the only frame of a batch of one.
+
+    Args:
+        outputs: of a full batch, as the backend gave them.
+        batch_size: B.
+
+    Raises:
+        EngineError: an output does not begin with the batch, and there are more frames than one.
+    """
+
+    def __init__(self, outputs: Mapping[str, np.ndarray], batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._without = {name for name, output in outputs.items() if output.shape[:1] != (batch_size,)}
+        if self._without and batch_size > 1:
+            described = ", ".join(f"{name!r} {outputs[name].shape}" for name in sorted(self._without))
+            raise EngineError(
+                f"The first axis of {described} is not the batch of {batch_size}, so nobody can tell which frame a value "
+                "belongs to. Use --batch 1."
+            )
+
+    def split(self, outputs: Mapping[str, np.ndarray], num_frames: int) -> dict[str, np.ndarray]:
+        """Output name -> read-only (num_frames, ...).
+
+        Raises:
+            EngineError: an output has another number of rows than frames.
+        """
+        frames = {}
+        for name, output in outputs.items():
+            if name in self._without:
+                frames[name] = read_only(output[None])
+                continue
+            if len(output) not in (num_frames, self._batch_size):
+                raise EngineError(
+                    f"Output {name!r} is {output.shape} for {num_frames} frames: its first axis is not the batch."
+                )
+            frames[name] = read_only(output[:num_frames])
+        return frames
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

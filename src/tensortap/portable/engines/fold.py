@@ -20,6 +20,8 @@ _FLOAT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "f
 def folded_onnx(model: ModelInfo, input_format: InputFormat) -> tuple[bytes, str]:
     """The model with an input `tensortap_input`, uint8 (B, H, W, 3), in front of its own; and what it computes in.
 
+    Outputs of bfloat16, which NumPy has not, are widened to float32 under another name, in the same place.
+
     Raises:
         EngineError: the weights cannot be read, or the input has a type that pictures cannot be turned into.
     """
@@ -37,7 +39,7 @@ def folded_onnx(model: ModelInfo, input_format: InputFormat) -> tuple[bytes, str
     graph.initializer.extend(constants)
     existing = list(graph.node)
     del graph.node[:]
-    graph.node.extend([*nodes, *existing])
+    graph.node.extend([*nodes, *existing, *_widened_outputs(graph)])
     try:
         return proto.SerializeToString(), _precision(proto, wanted)
     except ValueError as exc:
@@ -69,11 +71,24 @@ def _conversion(wanted: ImageInput, input_format: InputFormat) -> tuple[list[Any
         add("Cast", to=_FLOAT_TYPES[wanted.dtype])
         if any(input_format.mean):
             add("Sub", np.array(input_format.mean, dtype).reshape(shape))
-        add("Mul", np.array(input_format.scale, dtype))
+        scale = np.array(input_format.scale, dtype)
+        add("Mul", scale.reshape(shape) if scale.ndim else scale)
     elif wanted.dtype != "uint8":
         raise EngineError(f"The input {wanted.name!r} is {wanted.dtype}; pictures can be given as float or uint8 only.")
     nodes.append(helper.make_node("Identity", [current], [wanted.name], name=f"{_PREFIX}_identity"))
     return nodes, constants
+
+
+def _widened_outputs(graph: Any) -> list[Any]:
+    """Nodes after the outputs of bfloat16."""
+    nodes = []
+    for output in graph.output:
+        if output.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            widened = f"tensortap_output_{output.name}"
+            nodes.append(helper.make_node("Cast", [output.name], [widened], name=widened, to=TensorProto.FLOAT))
+            output.name = widened
+            output.type.tensor_type.elem_type = TensorProto.FLOAT
+    return nodes
 
 
 def _axes(own: Any, wanted: ImageInput) -> tuple[Any, Any, Any]:

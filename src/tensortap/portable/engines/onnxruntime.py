@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from tensortap.errors import EngineError
-from tensortap.portable.engines.base import InputFormat, read_only
+from tensortap.portable.engines.base import BatchAxis, InputFormat
 from tensortap.portable.engines.cpu import cpu_name
 from tensortap.portable.engines.fold import folded_onnx
 from tensortap.portable.model import ModelInfo, image_input
@@ -52,9 +52,7 @@ class OnnxRuntimeRequest:
             raise EngineError(f"ONNX Runtime has given no result for {_WATCHDOG_SECONDS:.0f} s.") from exc
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
             raise EngineError(f"ONNX Runtime failed during inference: {_first_line(exc)}") from exc
-        return {
-            name: read_only(array[: self._num_frames]) for name, array in zip(self._engine.output_names, arrays, strict=True)
-        }
+        return self._engine.split(dict(zip(self._engine.output_names, arrays, strict=True)), self._num_frames)
 
 
 class OnnxRuntimeEngine:
@@ -113,7 +111,9 @@ class OnnxRuntimeEngine:
             self._session = ort.InferenceSession(folded, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
             raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {_first_line(exc)}") from exc
+        self._fetched = [output.name for output in self._session.get_outputs()]
         self._input_name = self._session.get_inputs()[0].name
+        self._batch_axis: BatchAxis | None = None
         self._workers = ThreadPoolExecutor(cores, thread_name_prefix="tensortap-onnxruntime")
         shape = (batch_size, network_wh[1], network_wh[0], 3)
         self.requests = [OnnxRuntimeRequest(self, np.zeros(shape, np.uint8)) for _ in range(cores + 1)]
@@ -122,6 +122,12 @@ class OnnxRuntimeEngine:
         except EngineError:
             self.close()
             raise
+
+    def split(self, outputs: Mapping[str, np.ndarray], num_frames: int) -> Mapping[str, np.ndarray]:
+        """The frames of a batch's outputs; the first batch, a full one, tells where they are."""
+        if self._batch_axis is None:
+            self._batch_axis = BatchAxis(outputs, self.batch_size)
+        return self._batch_axis.split(outputs, num_frames)
 
     def submit(self, images: np.ndarray) -> Future[list[np.ndarray]]:
         """Run the session on these pictures in a worker thread."""
@@ -132,16 +138,13 @@ class OnnxRuntimeEngine:
         self._workers.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, images: np.ndarray) -> list[np.ndarray]:
-        outputs: list[Any] = self._session.run(self.output_names, {self._input_name: images})
+        outputs: list[Any] = self._session.run(self._fetched, {self._input_name: images})
         return outputs
 
     def _warm_up(self) -> dict[str, tuple[int, ...]]:
         request = self.requests[0]
         request.start(self.batch_size)
         outputs = request.wait()
-        for name, output in outputs.items():
-            if output.shape[:1] != (self.batch_size,):
-                raise EngineError(f"Output {name!r} has the shape {output.shape}: its first axis is not the batch.")
         return {name: output.shape[1:] for name, output in outputs.items()}
 
 

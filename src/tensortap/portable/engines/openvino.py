@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensortap.errors import EngineError
-from tensortap.portable.engines.base import InputFormat, read_only
+from tensortap.portable.engines.base import BatchAxis, InputFormat
 from tensortap.portable.engines.cpu import cpu_name
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.portable.quiet_openvino import import_openvino
@@ -25,8 +25,9 @@ _PRECISIONS = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 class OpenVinoRequest:
     """One inference request; `images` is the memory that OpenVINO reads."""
 
-    def __init__(self, request: Any, images: np.ndarray, output_names: list[str]) -> None:
+    def __init__(self, engine: OpenVinoEngine, request: Any, images: np.ndarray, output_names: list[str]) -> None:
         self.images = images
+        self._engine = engine
         self._request = request
         self._output_names = output_names
         self._num_frames = 0
@@ -61,10 +62,8 @@ class OpenVinoRequest:
         except RuntimeError as exc:
             self._running = False
             raise EngineError(f"OpenVINO failed during inference: {_first_line(exc)}") from exc
-        return {
-            name: read_only(self._request.get_output_tensor(number).data[: self._num_frames])
-            for number, name in enumerate(self._output_names)
-        }
+        outputs = {name: self._request.get_output_tensor(number).data for number, name in enumerate(self._output_names)}
+        return self._engine.split(outputs, self._num_frames)
 
     def finish(self) -> None:
         """Wait for a result that nobody wants any more."""
@@ -119,9 +118,16 @@ class OpenVinoEngine:
         if any(node.get_type_name() == "FakeQuantize" for node in network.get_ops()):
             self.precision = f"int8+{self.precision}"
         names = [output.name for output in model.outputs]
+        self._batch_axis: BatchAxis | None = None
         num_requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
         self.requests = [self._create_request(compiled, network_wh, names) for _ in range(num_requests)]
         self.outputs = self._warm_up()
+
+    def split(self, outputs: Mapping[str, np.ndarray], num_frames: int) -> Mapping[str, np.ndarray]:
+        """The frames of a batch's outputs; the first batch, a full one, tells where they are."""
+        if self._batch_axis is None:
+            self._batch_axis = BatchAxis(outputs, self.batch_size)
+        return self._batch_axis.split(outputs, num_frames)
 
     def close(self) -> None:
         """Wait for what is in flight."""
@@ -146,16 +152,13 @@ class OpenVinoEngine:
         images = request.get_input_tensor().data
         expected = (self.batch_size, network_wh[1], network_wh[0], 3)
         assert images.shape == expected, f"{images.shape} instead of {expected}"
-        return OpenVinoRequest(request, images, names)
+        return OpenVinoRequest(self, request, images, names)
 
     def _warm_up(self) -> dict[str, tuple[int, ...]]:
         request = self.requests[0]
         request.images[...] = 0
         request.start(self.batch_size)
         outputs = request.wait()
-        for name, output in outputs.items():
-            if output.shape[:1] != (self.batch_size,):
-                raise EngineError(f"Output {name!r} has the shape {output.shape}: its first axis is not the batch.")
         return {name: output.shape[1:] for name, output in outputs.items()}
 
 
@@ -172,7 +175,7 @@ def _fix_shape(network: Any, model: ModelInfo, network_wh: tuple[int, int], batc
 
 
 def _fold_input(network: Any, model: ModelInfo, input_format: InputFormat) -> Any:
-    """Prepend what turns uint8 NHWC pictures into the network's input."""
+    """Prepend what turns uint8 NHWC pictures into the network's input, and widen outputs of bfloat16."""
     wanted = image_input(model)
     processor = ov.preprocess.PrePostProcessor(network)
     image = processor.input()
@@ -183,7 +186,12 @@ def _fold_input(network: Any, model: ModelInfo, input_format: InputFormat) -> An
         steps = image.preprocess().convert_element_type(ov.Type.f32)
         if any(input_format.mean):
             steps = steps.mean(list(input_format.mean))
-        steps.scale(1 / input_format.scale)
+        # OpenVINO divides.
+        scale = input_format.scale
+        steps.scale([1 / each for each in scale] if isinstance(scale, tuple) else 1 / scale)
+    for number, output in enumerate(network.outputs):
+        if output.get_element_type() == ov.Type.bf16:  # which NumPy has not: it would be read as float16
+            processor.output(number).tensor().set_element_type(ov.Type.f32)
     return processor.build()
 
 

@@ -6,11 +6,12 @@ import glob
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tensortap.errors import SourceError
+from tensortap.recording.format import is_recording
+from tensortap.registry import plugins
 from tensortap.text import printable
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
@@ -28,7 +29,8 @@ _SECRET = re.compile(r"(?i)\b(user|username|password|passwd|pwd|pass|token|auth|
 class Input:
     """One stream to be: a video by path or URL, a camera, still images, or a drawn scene."""
 
-    kind: Literal["video", "live", "images", "scene"]
+    kind: str
+    """Name of the source in the registry, or `recording`."""
     name: str
     """Short name for people and files, without credentials."""
     location: str
@@ -99,6 +101,10 @@ def _find(location: str) -> Input:
     webcam = _WEBCAM.fullmatch(location)
     if webcam and (location.startswith("/dev/video") or not Path(location).exists()):
         return Input("live", f"webcam-{webcam[1]}", f"webcam:{webcam[1]}{webcam[2] or ''}")
+    scheme = location.partition("://")[0] if _URL.match(location) else ""
+    if scheme in plugins("source"):
+        parts = urlsplit(location)
+        return Input(scheme, printable(Path(parts.path).name or parts.hostname or "stream"), location)
     if is_url(location):
         return _find_url(location)
     if location.startswith("file://"):
@@ -123,10 +129,12 @@ def _find_url(location: str) -> Input:
 
 def _find_path(location: str) -> Input:
     path = Path(location)
+    if path.exists() and is_recording(path):
+        return Input("recording", printable(path.name), location)
     if path.is_dir():
         return _folder(location, path)
     if path.exists():
-        kind: Literal["video", "images"] = "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
+        kind = "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
         return Input(kind, printable(path.name), location, (path,) if kind == "images" else ())
     if _is_glob(location):
         return _glob(location)

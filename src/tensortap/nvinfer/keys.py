@@ -1,0 +1,125 @@
+"""Which keys nvinfer knows, and what tensortap makes of them outside DeepStream."""
+
+from __future__ import annotations
+
+HONOURED = {
+    "batch-size",
+    "gie-unique-id",
+    "infer-dims",
+    "interval",
+    "labelfile-path",
+    "maintain-aspect-ratio",
+    "model-color-format",
+    "net-scale-factor",
+    "network-input-order",
+    "network-mode",
+    "network-type",
+    "offsets",
+    "onnx-file",
+    "output-tensor-meta",
+    "process-mode",
+    "scaling-filter",
+    "symmetric-padding",
+}
+"""Of the group [property]: they mean the same in every runtime, or are checked."""
+
+BOOLEANS_THAT_ONLY_SET = {
+    "crop-objects-to-roi-boundary",
+    "maintain-aspect-ratio",
+    "output-instance-mask",
+    "output-tensor-meta",
+    "symmetric-padding",
+}
+"""In INI files the parser only ever turns these on; `=0` does nothing (gstnvinfer_property_parser.cpp)."""
+
+DEEPSTREAM_ONLY = {
+    "auto-inc-mem",
+    "classifier-async-mode",
+    "classifier-threshold",
+    "classifier-type",
+    "cluster-mode",
+    "crop-objects-to-roi-boundary",
+    "custom-lib-path",
+    "custom-network-config",
+    "disable-output-host-copy",
+    "dla-core",
+    "dump-input-tensor",
+    "dump-output-tensor",
+    "enable-dbscan",
+    "enable-dla",
+    "engine-create-func-name",
+    "filter-out-class-ids",
+    "force-implicit-batch-dim",
+    "gpu-id",
+    "input-object-max-height",
+    "input-object-max-width",
+    "input-object-min-height",
+    "input-object-min-width",
+    "input-tensor-from-meta",
+    "int8-calib-file",
+    "ip-tensor-file",
+    "is-classifier",
+    "layer-device-precision",
+    "max-gpu-mem-per",
+    "mean-file",
+    "model-engine-file",
+    "model-file",
+    "num-detected-classes",
+    "op-tensor-files",
+    "operate-on-class-ids",
+    "operate-on-gie-id",
+    "output-blob-names",
+    "output-instance-mask",
+    "output-io-formats",
+    "overwrite-input-tensor",
+    "overwrite-output-tensor",
+    "parse-bbox-func-name",
+    "parse-bbox-instance-mask-func-name",
+    "parse-classifier-func-name",
+    "parse-segmentation-func-name",
+    "proto-file",
+    "raw-output-file-write",
+    "raw-output-generated-callback",
+    "raw-output-generated-userdata",
+    "scaling-compute-hw",
+    "secondary-reinfer-interval",
+    "segmentation-output-order",
+    "segmentation-threshold",
+    "stabilize-buffer-count",
+    "strongly-typed",
+    "tensor-meta-pool-size",
+    "tlt-encoded-model",
+    "tlt-model-key",
+    "uff-file",
+    "uff-input-blob-name",
+    "uff-input-order",
+    "use-dla-core",
+    "warmup-engine",
+    "workspace-size",
+}
+"""Of the group [property]: without meaning outside DeepStream."""
+
+ELEMENT_NAMES = {
+    "unique-id": "gie-unique-id",
+    "infer-on-gie-id": "operate-on-gie-id",
+    "infer-on-class-ids": "operate-on-class-ids",
+    "input-tensor-meta": "input-tensor-from-meta",
+}
+"""Names of the element's properties -> those of the file's keys: often taken for one another."""
+
+THRESHOLDS = {"pre-cluster-threshold": "conf_thres", "nms-iou-threshold": "iou_thres", "topk": "max_det"}
+"""Of the group [class-attrs-all]: key -> setting."""
+OTHER_THRESHOLDS = {
+    "dbscan-min-score",
+    "detected-max-h",
+    "detected-max-w",
+    "detected-min-h",
+    "detected-min-w",
+    "eps",
+    "group-threshold",
+    "minBoxes",
+    "post-cluster-threshold",
+    "roi-bottom-offset",
+    "roi-top-offset",
+    "threshold",
+}
