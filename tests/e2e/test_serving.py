@@ -319,11 +319,11 @@ class Listener:
     def __init__(self, url: str, options: dict[str, str]) -> None:
         self.pictures: list[np.ndarray] = []
         self._url, self._options = url, options
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        with av.open(self._url, options=self._options, timeout=(PATIENCE, PATIENCE)) as container:
+        with av.open(self._url, options=self._options) as container:
             container.streams.video[0].thread_count = 1
             for frame in container.decode(video=0):
                 self.pictures.append(frame.to_ndarray(format="bgr24"))
@@ -337,7 +337,7 @@ class Listener:
 
 @pytest.mark.parametrize(
     ("scheme", "path", "options"),
-    [("rtmp", "/live/key", {"listen": "1"}), ("rtsp+push", "/live", {"rtsp_flags": "listen", "rtsp_transport": "tcp"})],
+    [("rtmp", "/live/key", {"listen": "1"}), ("rtsp+push", "/live", {"rtsp_flags": "listen", "listen_timeout": "20"})],
 )
 def test_pushing_to_a_server_that_is_down_at_first_and_comes_back(scheme: str, path: str, options: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

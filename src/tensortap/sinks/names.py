@@ -61,7 +61,7 @@ def parse_output(text: str) -> OutputName:
         return OutputName(text, "jsonl", Path("-"))
     if text == "null":
         return OutputName(text, "null", Path(text))
-    scheme, names = _SCHEME.fullmatch(text), known_names("sink")
+    scheme, names = _SCHEME.fullmatch(text), known_names("sink") - {*_SERVED.values()}
     if scheme and scheme[1] in _SERVED and text.startswith(f"{scheme[1]}://"):
         return OutputName(text, _SERVED[scheme[1]], Path(shown(text)))
     if scheme and scheme[1] in names:
@@ -75,7 +75,7 @@ def parse_output(text: str) -> OutputName:
             return OutputName(text, _SUFFIXES[suffix], Path(text))
     raise UsageError(
         f"-o {text}: cannot tell what to write. Known endings: {', '.join(sorted(_SUFFIXES))}; "
-        f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(names) if name not in _SERVED.values())}; "
+        f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(names))}; "
         "or serve it: rtsp://:8554/PATH, rtsp+push://HOST/PATH, rtmp://HOST/APP/KEY."
     )
 

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-TICKS = 90_000
+_TICKS = 90_000
 """Ticks a second."""
 _ENCODERS = {"h264": "libx264", "h265": "libx265"}
 _SMPTE170M = 6  # AVColorSpace: BT.601, the matrix of OpenCV's conversion
@@ -39,11 +39,43 @@ class Packet(NamedTuple):
     is_keyframe: bool
 
 
-def set_up(context: Any, encoding: Encoding, size_wh: tuple[int, int]) -> None:
-    """Set up a codec context of PyAV's, its own or a stream's, before its first picture."""
+class Encoder:
+    """Encodes one picture after the other. Used by one thread.
+
+    Args:
+        encoding: how.
+        size_wh: of all pictures, in pixels; even.
+    """
+
+    def __init__(self, encoding: Encoding, size_wh: tuple[int, int]) -> None:
+        self._context = _context(encoding, size_wh)
+        self._keyframe_seconds = encoding.keyframe_seconds
+        self._next_keyframe = 0.0
+        self._last_tick = -1
+
+    def encode(self, picture: np.ndarray, seconds: float, keyframe: bool = False) -> list[Packet]:
+        """One picture.
+
+        Args:
+            picture: uint8 (H, W, 3) BGR.
+            seconds: since the beginning.
+            keyframe: make it one, whatever the clock says.
+        """
+        frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
+        frame.colorspace, frame.color_range = _SMPTE170M, _MPEG_RANGE
+        self._last_tick = max(round(seconds * _TICKS), self._last_tick + 1)
+        frame.pts, frame.time_base = self._last_tick, Fraction(1, _TICKS)
+        if keyframe or seconds >= self._next_keyframe:
+            self._next_keyframe = seconds + self._keyframe_seconds
+            frame.pict_type = av.video.frame.PictureType.I
+        return [Packet(bytes(packet), packet.is_keyframe) for packet in self._context.encode(frame)]
+
+
+def _context(encoding: Encoding, size_wh: tuple[int, int]) -> Any:
+    context: Any = av.CodecContext.create(_ENCODERS[encoding.codec], "w")
     context.width, context.height = size_wh
     context.pix_fmt = "yuv420p"
-    context.time_base = Fraction(1, TICKS)
+    context.time_base = Fraction(1, _TICKS)
     context.framerate = Fraction(encoding.frame_rate).limit_denominator(1001)
     context.bit_rate = encoding.bitrate
     context.gop_size = max(1, round(encoding.keyframe_seconds * encoding.frame_rate))
@@ -56,53 +88,4 @@ def set_up(context: Any, encoding: Encoding, size_wh: tuple[int, int]) -> None:
     else:
         options |= {"preset": "ultrafast", "x265-params": "log-level=error:pools=1:frame-threads=1:repeat-headers=1"}
     context.options = options
-
-
-def encoder_name(encoding: Encoding) -> str:
-    """FFmpeg's name of the encoder."""
-    return _ENCODERS[encoding.codec]
-
-
-class Frames:
-    """Makes frames for an encoder: the colours, the time and the keyframes, which come by the clock."""
-
-    def __init__(self, encoding: Encoding) -> None:
-        self._keyframe_seconds = encoding.keyframe_seconds
-        self._next_keyframe = 0.0
-        self._last_tick = -1
-
-    def make(self, picture: np.ndarray, seconds: float, keyframe: bool = False) -> av.VideoFrame:
-        """A frame to encode.
-
-        Args:
-            picture: uint8 (H, W, 3) BGR of even size.
-            seconds: since the beginning.
-            keyframe: make it one, whatever the clock says.
-        """
-        frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
-        frame.colorspace, frame.color_range = _SMPTE170M, _MPEG_RANGE
-        self._last_tick = max(round(seconds * TICKS), self._last_tick + 1)
-        frame.pts, frame.time_base = self._last_tick, Fraction(1, TICKS)
-        if keyframe or seconds >= self._next_keyframe:
-            self._next_keyframe = seconds + self._keyframe_seconds
-            frame.pict_type = av.video.frame.PictureType.I
-        return frame
-
-
-class Encoder:
-    """Encodes one picture after the other. Used by one thread.
-
-    Args:
-        encoding: how.
-        size_wh: of all pictures, in pixels; even.
-    """
-
-    def __init__(self, encoding: Encoding, size_wh: tuple[int, int]) -> None:
-        self._context: Any = av.CodecContext.create(encoder_name(encoding), "w")
-        set_up(self._context, encoding, size_wh)
-        self._frames = Frames(encoding)
-
-    def encode(self, picture: np.ndarray, seconds: float, keyframe: bool = False) -> list[Packet]:
-        """One picture, uint8 (H, W, 3) BGR; arguments as for `Frames.make`."""
-        packets = self._context.encode(self._frames.make(picture, seconds, keyframe))
-        return [Packet(bytes(packet), packet.is_keyframe) for packet in packets]
+    return context

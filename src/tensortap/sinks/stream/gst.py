@@ -58,7 +58,7 @@ class GstServer:
             if answer[:1] == ["failed"]:
                 self._noise.close()
                 raise SinkError(" ".join(answer[1:]))
-            missing = " ".join(answer[1:]) or missing
+            missing = " ".join(answer[1:]) or self.why()
         else:
             self._noise.close()
             raise MissingDependencyError(

@@ -98,8 +98,7 @@ def permissions_for(server: Any, user: str, password: str) -> Any:
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", _ROLE)
-    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.BASIC | GstRtsp.RTSPAuthMethod.DIGEST)
-    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)  # basic would send the password to whoever listens
     auth.add_digest(user, password, token)
     server.set_auth(auth)
     permissions = GstRtspServer.RTSPPermissions()
