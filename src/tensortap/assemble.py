@@ -19,6 +19,7 @@ from tensortap.loading import load_callable
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
+from tensortap.portable.engines.gpu import nvidia_gpu_here
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.recorded import describe, recorded
@@ -36,7 +37,7 @@ from tensortap.reading import (
 )
 from tensortap.recording.reader import Recording
 from tensortap.recording.replay import ReplayRuntime
-from tensortap.registry import AUTO_ENGINES, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.registry import AUTO_ENGINES, ENGINES, GPU_ENGINES, SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.background import BackgroundSink
 from tensortap.sinks.names import OutputName, parse_output, shown
 from tensortap.sinks.stream.encoder import Encoding
@@ -313,7 +314,8 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
 
     if settings.engine != "auto":
         return create(settings.engine), "asked for by name"
-    return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
+    names = (*GPU_ENGINES, *AUTO_ENGINES) if nvidia_gpu_here() else AUTO_ENGINES
+    return first_that_loads([(name, partial(create, name)) for name in names])
 
 
 def first_frame(location: str) -> Frame:

@@ -239,7 +239,10 @@ def test_all_inputs_that_cannot_be_opened_are_named(tmp_path: Path, model: Path)
         ({"conf_thres": 7}, "--conf-thres 7: should be less than or equal to 1"),
         ({"iou_thres": -1}, "--iou-thres -1"),
         ({"batch_size": 0}, "--batch-size 0"),
-        ({"engine": "tensorrt"}, "--engine tensorrt: choose one of auto, onnxruntime, openvino"),
+        (
+            {"engine": "tensorflow"},
+            "--engine tensorflow: choose one of auto, onnxruntime, onnxruntime-cuda, openvino, tensorrt",
+        ),
         ({"tracker": "magic"}, "--tracker magic: choose one of"),
         ({"letterbox": "x"}, "--letterbox x"),
         ({"colour": "red"}, "There is no setting 'colour'"),

@@ -17,7 +17,7 @@ from tensortap.bench.case import Case, Level, Row, Spread
 from tensortap.errors import UsageError
 from tensortap.geometry import Letterbox
 from tensortap.pipeline import Pipeline
-from tensortap.portable.engines.base import Engine, Request
+from tensortap.portable.engines.base import Engine, Request, tensors_of
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime
 from tensortap.types import Frame, TensorFrame
@@ -181,7 +181,7 @@ def _to_poses(pipeline: Pipeline) -> tuple[Step, Step]:
     def finish(request: Request) -> None:
         outputs = request.wait()
         for slot, (frame, box) in enumerate(placed[id(request)]):
-            decoder(TensorFrame(frame, {name: output[slot] for name, output in outputs.items()}, box))
+            decoder(TensorFrame(frame, tensors_of(outputs, slot), box))
 
     return start, finish
 

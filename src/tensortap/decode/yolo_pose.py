@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tensortap.decode.base import Candidates, PoseDecoder, above, corners, single_precision
+from tensortap.decode.base import Candidates, PoseDecoder, above, corners, reach_of, single_precision
+from tensortap.decode.batch import BatchPeople, Head, people_of_batch
+from tensortap.device import DeviceTensors
 from tensortap.errors import DecodeError
-from tensortap.types import TensorFrame
+from tensortap.types import Poses, TensorFrame
 
 
 class YoloPoseDecoder(PoseDecoder):
@@ -34,6 +36,21 @@ class YoloPoseDecoder(PoseDecoder):
         self.transposed = transposed
         self.num_values = 4 + num_classes + self.num_keypoints * self.keypoint_dims
 
+    def __call__(self, frame: TensorFrame) -> Poses:
+        """The people in one frame, best first, in pixels of the source. Tensors on a device are decoded there, all frames
+        of the batch with its first one.
+
+        Raises:
+            DecodeError: the tensor is missing or does not have `4 + nc + K*d` rows.
+        """
+        if isinstance(frame.tensors, DeviceTensors):
+            people, slot = self._on_device(frame, frame.tensors), frame.tensors.slot
+            if not people.for_host[slot]:
+                mine = slice(*np.searchsorted(people.frames, (slot, slot + 1)))
+                points = self._joined(people.boxes_xyxy[mine], people.keypoints[mine])
+                return self._placed(frame, points, people.scores[mine], people.class_ids[mine])
+        return super().__call__(frame)
+
     def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
         """Only the scores are read in full, boxes of the candidates only, keypoints of the people who stay only.
 
@@ -42,11 +59,7 @@ class YoloPoseDecoder(PoseDecoder):
         """
         name, tensor = self.tensor(frame, self.output)
         values = tensor.T if self.transposed else tensor
-        if values.ndim != 2 or values.shape[0] != self.num_values:
-            raise DecodeError(
-                f"Model output {name!r} is {tensor.shape}; yolo-pose with {self.num_classes} classes and "
-                f"{self.num_keypoints} keypoints of {self.keypoint_dims} values expects {self.num_values} rows."
-            )
+        self._check(name, tensor.shape)
         classes = values[4 : 4 + self.num_classes]
         scores = classes[0] if self.num_classes == 1 else classes.max(axis=0)
         rows = above(scores, threshold)
@@ -60,6 +73,32 @@ class YoloPoseDecoder(PoseDecoder):
             None if self.num_classes == 1 else classes[:, rows].argmax(axis=0),
             lambda places: single_precision(_columns(keypoints, rows[places]).T),
         )
+
+    def _on_device(self, frame: TensorFrame, tensors: DeviceTensors) -> BatchPeople:
+        """The people of the frame's batch, decoded once."""
+        notes = tensors.batch.notes
+        if self not in notes:
+            name = self.output_of(frame, self.output)
+            array = tensors.batch.on_device[name]
+            self._check(name, tuple(array.shape[1:]))
+            head = Head(
+                num_classes=self.num_classes,
+                num_values=self.num_values,
+                conf_thres=self.conf_thres,
+                iou_thres=self.iou_thres,
+                max_det=self.max_det,
+                reach=reach_of(frame.letterbox.network_wh),
+            )
+            notes[self] = people_of_batch(array.swapaxes(1, 2) if self.transposed else array, head)
+        found: BatchPeople = notes[self]
+        return found
+
+    def _check(self, name: str, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 or shape[1 if self.transposed else 0] != self.num_values:
+            raise DecodeError(
+                f"Model output {name!r} is {shape}; yolo-pose with {self.num_classes} classes and "
+                f"{self.num_keypoints} keypoints of {self.keypoint_dims} values expects {self.num_values} rows."
+            )
 
 
 def _columns(values: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from tensortap import tracing
 from tensortap.errors import SourceError, UsageError
 from tensortap.geometry import Letterbox
 from tensortap.metrics import Durations, StreamStatus
-from tensortap.portable.engines.base import Engine, Request
+from tensortap.portable.engines.base import Engine, Request, tensors_of
 from tensortap.portable.mux import Mux
 from tensortap.portable.opencv_threads import OPENCV_THREADS
 from tensortap.portable.preprocess import Preprocessor
@@ -28,6 +28,7 @@ from tensortap.types import Frame, StreamEvent, StreamInfo, StreamState, TensorF
 _log = logging.getLogger(__name__)
 _JOIN_SECONDS = 1.5
 _POLL_SECONDS = 0.001
+_NO_TENSORS: Mapping[str, np.ndarray] = MappingProxyType({})
 _TURN_SECONDS = 0.5
 """The loop turns at least so often, frames or not."""
 
@@ -437,9 +438,7 @@ class PortableRuntime:
         for frame, box, slot in batch.frames:
             if trace is not None and slot is not None:
                 trace.end("in the engine", frame.info)
-            # `...`, because a scalar for each frame is an array of no axes, not a number.
-            tensors = {} if slot is None else {name: output[slot, ...] for name, output in outputs.items()}
-            yield TensorFrame(frame, MappingProxyType(tensors), box)
+            yield TensorFrame(frame, _NO_TENSORS if slot is None else tensors_of(outputs, slot), box)
             self._clock.restart()
         if batch.request is not None:
             idle.append(batch.request)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from tensortap.device import DeviceBatch
 from tensortap.errors import EngineError
 
 
@@ -40,7 +42,10 @@ class Request(Protocol):
         ...
 
     def wait(self) -> Mapping[str, np.ndarray]:
-        """Output name -> read-only (num_frames, ...), valid until this request starts again. Raises EngineError."""
+        """Output name -> read-only (num_frames, ...), valid until this request starts again. Raises EngineError.
+
+        A `DeviceBatch` where they are still on a device.
+        """
         ...
 
 
@@ -72,13 +77,14 @@ class BatchAxis:
 
     Args:
         outputs: of a full batch, as the backend gave them.
+            Only their shapes are looked at.
         batch_size: B.
 
     Raises:
         EngineError: an output does not begin with the batch, and there are more frames than one.
     """
 
-    def __init__(self, outputs: Mapping[str, np.ndarray], batch_size: int) -> None:
+    def __init__(self, outputs: Mapping[str, Any], batch_size: int) -> None:
         self._batch_size = batch_size
         self._without = {name for name, output in outputs.items() if output.shape[:1] != (batch_size,)}
         if self._without and batch_size > 1:
@@ -94,17 +100,29 @@ class BatchAxis:
         Raises:
             EngineError: an output has another number of rows than frames.
         """
-        frames = {}
-        for name, output in outputs.items():
-            if name in self._without:
-                frames[name] = read_only(output[None])
-                continue
-            if len(output) not in (num_frames, self._batch_size):
-                raise EngineError(
-                    f"Output {name!r} is {output.shape} for {num_frames} frames: its first axis is not the batch."
-                )
-            frames[name] = read_only(output[:num_frames])
-        return frames
+        return {name: read_only(self.frames(name, output, num_frames)) for name, output in outputs.items()}
+
+    def frames(self, name: str, output: Any, num_frames: int) -> Any:
+        """(num_frames, ...) of one output, on whichever device it is. Raises EngineError as `split` does."""
+        if name in self._without:
+            return output[None]
+        if output.shape[0] not in (num_frames, self._batch_size):
+            raise EngineError(f"Output {name!r} is {output.shape} for {num_frames} frames: its first axis is not the batch.")
+        return output[:num_frames]
+
+
+def tensors_of(outputs: Mapping[str, np.ndarray], slot: int) -> Mapping[str, np.ndarray]:
+    """The tensors of one frame of a batch, read-only, without batch axis; on the device where the batch is."""
+    if isinstance(outputs, DeviceBatch):
+        return outputs.frame(slot)
+    # `...`, because a scalar for each frame is an array of no axes, not a number.
+    return MappingProxyType({name: output[slot, ...] for name, output in outputs.items()})
+
+
+def first_line(error: Exception) -> str:
+    """What a backend says of an error, without the trace that may follow."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

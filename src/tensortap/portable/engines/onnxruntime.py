@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from tensortap.errors import EngineError
-from tensortap.portable.engines.base import BatchAxis, InputFormat
+from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line
 from tensortap.portable.engines.cpu import cpu_name
 from tensortap.portable.engines.fold import folded_onnx
 from tensortap.portable.model import ModelInfo, image_input
@@ -51,7 +51,7 @@ class OnnxRuntimeRequest:
         except FutureTimeoutError as exc:
             raise EngineError(f"ONNX Runtime has given no result for {_WATCHDOG_SECONDS:.0f} s.") from exc
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
-            raise EngineError(f"ONNX Runtime failed during inference: {_first_line(exc)}") from exc
+            raise EngineError(f"ONNX Runtime failed during inference: {first_line(exc)}") from exc
         return self._engine.split(dict(zip(self._engine.output_names, arrays, strict=True)), self._num_frames)
 
 
@@ -110,7 +110,7 @@ class OnnxRuntimeEngine:
         try:
             self._session = ort.InferenceSession(folded, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
-            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {_first_line(exc)}") from exc
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {first_line(exc)}") from exc
         self._fetched = [output.name for output in self._session.get_outputs()]
         self._input_name = self._session.get_inputs()[0].name
         self._batch_axis: BatchAxis | None = None
@@ -150,8 +150,3 @@ class OnnxRuntimeEngine:
 
 def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
