@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 from tensortap.config import Settings
 from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import SourceError, TensortapError, UsageError
-from tensortap.loading import load_callable
+from tensortap.loading import load_callable, taken_by
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
@@ -26,6 +25,7 @@ from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
+from tensortap.portable.threads import Mode, decoding_threads, mode_for
 from tensortap.reading import (
     Nobody,
     create_decoder,
@@ -46,6 +46,8 @@ from tensortap.text import printable
 from tensortap.timing import StageClock
 from tensortap.types import Frame, Poses, StreamInfo
 from tensortap.zoo import resolve
+
+_BATCH_TIMEOUT_SECONDS = 0.04
 
 
 @dataclass(eq=False)
@@ -216,8 +218,12 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
     model = read_model(model_path)
     sources = _open_sources(settings, inputs, opened)
     feeding = feeding_for(settings, model)
-    engine, reason = create_engine(settings, model)
+    mode = settings.mode
+    if mode == "auto":
+        mode = mode_for([source.stream for source in sources], hold_open=settings.keep_running)
+    engine, reason = create_engine(settings, model, mode)
     opened.callback(engine.close)
+    timeout = settings.batch_timeout
     runtime = PortableRuntime(
         sources,
         engine,
@@ -226,7 +232,8 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
         max_frames=settings.max_frames,
         max_latency_seconds=settings.max_latency,
         hold_open=settings.keep_running,
-        batch_timeout_seconds=settings.batch_timeout,
+        batch_timeout_seconds=timeout if timeout is not None else 0.0 if mode == "latency" else _BATCH_TIMEOUT_SECONDS,
+        mode=mode,
         clock=clock,
     )
     return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
@@ -264,7 +271,20 @@ def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
             f"-i {recordings[0].location} is a recording and {other.location} is none. It is replayed without a model, "
             "the other needs one: run them one after the other."
         )
-    for name in ("model", "engine", "precision", "batch_size", "imgsz", "letterbox", "color", "mean", "scale", "threads"):
+    for name in (
+        "model",
+        "engine",
+        "precision",
+        "batch_size",
+        "imgsz",
+        "letterbox",
+        "color",
+        "mean",
+        "scale",
+        "threads",
+        "mode",
+        "engine_streams",
+    ):
         if getattr(settings, name) != Settings.model_fields[name].default:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(settings, name)}: {recordings[0].location} is a recording; what its "
@@ -281,8 +301,11 @@ def _model_path(settings: Settings, find_model: Callable[[str], Path]) -> Path:
     return find_model(settings.model)
 
 
-def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
+def create_engine(settings: Settings, model: ModelInfo, mode: Mode = "throughput") -> tuple[Engine, str]:
     """The engine that the settings ask for, with the model loaded, and why it is this one.
+
+    Args:
+        mode: what it is to be set up for.
 
     Raises:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
@@ -309,6 +332,8 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
             batch_size=settings.batch_size or wanted.batch or 1,
             precision=settings.precision,
             threads=settings.threads,
+            # Engines of installed packages need not know of these.
+            **taken_by(engine_class, {"mode": mode, "streams": settings.engine_streams}),
         )
         return engine
 
@@ -336,8 +361,7 @@ def _open_sources(settings: Settings, inputs: Sequence[Input], opened: ExitStack
     """All streams, or one error that names every input that cannot be opened."""
     sources: list[Source] = []
     errors: list[TensortapError] = []
-    # FFmpeg's own choice for one file; with many, each has its thread already.
-    threads = 0 if len(inputs) < (os.cpu_count() or 1) else 1
+    threads = decoding_threads(len(inputs))
     for source_id, found in enumerate(inputs):
         try:
             source = _open_source(settings, source_id, found, threads)

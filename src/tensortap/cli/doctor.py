@@ -21,6 +21,7 @@ from tensortap.errors import PluginError, UsageError
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
 from tensortap.portable.engines.gpu import find_gpu, nvidia_gpu_here
 from tensortap.portable.quiet_openvino import import_openvino
+from tensortap.portable.threads import Mode, batches_at_once, decoding_threads, usable_cores
 from tensortap.registry import (
     AUTO_ENGINES,
     ENGINES,
@@ -112,12 +113,13 @@ def _report() -> dict[str, Any]:
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "usable_cores": _usable_cores(), "features": cpu_features()},
+        "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "usable_cores": usable_cores(), "features": cpu_features()},
         "packages": {name: _version(name) for name in _PACKAGES if name not in _OPENCV_BUILDS} | opencv,
         "ffmpeg": _ffmpeg(),
         "engines": engines,
         "auto_engine": next(iter([*on_gpu, *usable]), None),
         "nvidia_gpu": nvidia_gpu_here(),
+        "threads": _threads(),
         "trackers": {
             name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
         },
@@ -132,6 +134,27 @@ def _report() -> dict[str, Any]:
         ],
         "usable": bool(usable or on_gpu) and not broken,
     }
+
+
+def _threads() -> dict[str, dict[str, str]]:
+    """Who gets how many threads here, for the usual runs: what tensortap sets, not what libraries would choose."""
+    cores = usable_cores()
+    told: dict[str, dict[str, str]] = {}
+    runs: dict[str, tuple[Mode, int | None]] = {
+        "one camera": ("latency", None),
+        "one file": ("throughput", 1),
+        "16 files": ("throughput", 16),
+    }
+    for name, (mode, files) in runs.items():
+        at_once = batches_at_once(mode, cores)
+        told[name] = {
+            "mode": mode,
+            "openvino": f"{mode.upper()}, {cores} threads",
+            "onnxruntime": f"{at_once} x {max(1, cores // at_once)} threads",
+            "ffmpeg": f"{decoding_threads(files)} a file" if files else "1",
+            "opencv": "1",
+        }
+    return told
 
 
 def _plugins() -> list[dict[str, Any]]:
@@ -157,10 +180,6 @@ def _broken_packages() -> list[str]:
         except Exception as exc:  # a broken native library may raise anything
             problems.append(f"{package} cannot be imported: {exc}. Try: pip install --force-reinstall {package}")
     return problems
-
-
-def _usable_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(package: str) -> str | None:
@@ -246,6 +265,10 @@ def _print(report: dict[str, Any]) -> None:
         state = f"[green]available[/]{auto}" if engine["available"] else f"[yellow]{escape(engine['problem'])}[/]"
         engines.add_row(name, state, escape("; ".join(engine["offers"])) or f"[dim]{escape(engine['install'])}[/]")
     console.print(engines)
+    threads = Table("threads", *next(iter(report["threads"].values())), box=None, padding=(0, 2), header_style="dim")
+    for name, run in report["threads"].items():
+        threads.add_row(name, *run.values())
+    console.print(threads)
     trackers = Table("tracker", "", box=None, padding=(0, 2), header_style="dim")
     usable = [name for name, tracker in report["trackers"].items() if tracker["available"]]
     trackers.add_row(", ".join(usable), "[green]available[/]")

@@ -74,6 +74,12 @@ def run(
     mean: Annotated[str | None, typer.Option(help="Subtracted from the channels, in 0..255: 123.7,116.3,103.5.")] = None,
     scale: Annotated[str | None, typer.Option(help="Factor of the channels after that: 0.00392, or one for each.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="auto, latency (newest frame, no waiting: auto for one camera) or throughput.")
+    ] = "auto",
+    engine_streams: Annotated[
+        int | None, typer.Option(help="Batches that the engine works on at once; by default its own choice.")
+    ] = None,
     decoder: Annotated[
         str, typer.Option(help="auto, none (tensors alone, any model), a decoder's name, or your own: my.py:decode.")
     ] = "auto",
@@ -97,8 +103,9 @@ def run(
     ] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop each input after so many frames.")] = None,
     batch_timeout: Annotated[
-        float, typer.Option(help="Seconds that a batch waits to be filled while the engine idles.")
-    ] = 0.04,
+        float | None,
+        typer.Option(help="Seconds that a batch waits to be filled while the engine idles: 0.04, or 0 for latency."),
+    ] = None,
     max_latency: Annotated[
         float | None, typer.Option(rich_help_panel=_LIVE, help="Drop frames that are older, in seconds.")
     ] = None,
@@ -158,6 +165,8 @@ def run(
         "mean": mean,
         "scale": scale,
         "threads": threads,
+        "mode": mode,
+        "engine_streams": engine_streams,
         "decoder": decoder,
         "kpt_shape": kpt_shape,
         "taps": taps or [],

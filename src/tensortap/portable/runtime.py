@@ -22,6 +22,7 @@ from tensortap.portable.engines.base import Engine, Request, tensors_of
 from tensortap.portable.mux import Mux
 from tensortap.portable.opencv_threads import OPENCV_THREADS
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.threads import Mode
 from tensortap.timing import StageClock
 from tensortap.types import Frame, StreamEvent, StreamInfo, StreamState, TensorFrame
 
@@ -94,6 +95,7 @@ class PortableRuntime:
         max_latency_seconds: drop frames of live streams that are older when the engine could take them.
         hold_open: go on when the last stream has ended, for streams that are added later.
         batch_timeout_seconds: how long a batch waits to be filled while the engine has nothing else to do.
+        mode: for `latency`, only the newest frame of a live stream waits, and none is handed to an engine that is busy.
         clock: gets the laps of `decode wait`, `preprocess` and `engine wait`.
     """
 
@@ -108,12 +110,14 @@ class PortableRuntime:
         max_latency_seconds: float | None = None,
         hold_open: bool = False,
         batch_timeout_seconds: float = 0.1,
+        mode: Mode = "throughput",
         clock: StageClock | None = None,
     ) -> None:
         self.sources: list[Source] = []
         self.engine = engine
         self.failures: list[SourceError] = []
         """Streams that broke while others went on, in the order in which they broke."""
+        self.mode = mode
         self.engine_seconds = Durations()
         """From the start of each batch to its tensors."""
         self.latest_turn = time.monotonic()
@@ -125,7 +129,12 @@ class PortableRuntime:
         self._clock = clock or StageClock()
         # Enough for two batches, with the frames in between that are not inferred, and not too many decoded frames in memory.
         queue_size = max(4, 2 * engine.batch_size, min(32, engine.batch_size * (interval + 1)))
-        self._mux = Mux(queue_size, max_latency_seconds=max_latency_seconds, hold_open=hold_open)
+        self._mux = Mux(
+            queue_size,
+            live_queue_size=engine.batch_size if mode == "latency" else None,
+            max_latency_seconds=max_latency_seconds,
+            hold_open=hold_open,
+        )
         # No more than one stream alone can have waiting: a slow stream must not make the fast ones wait for it.
         self._collect_size = min(engine.batch_size * (interval + 1), queue_size)
         self._collected: deque[Frame] = deque()
@@ -207,7 +216,8 @@ class PortableRuntime:
                 self._start(source)
         self._clock.restart()
         in_flight: deque[_Batch] = deque()
-        idle = deque(self.engine.requests)
+        # A second batch would wait in the engine, where no newer frame can take its place.
+        idle = deque(self.engine.requests[:1] if self.mode == "latency" else self.engine.requests)
         try:
             while True:
                 self.latest_turn = time.monotonic()

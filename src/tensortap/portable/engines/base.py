@@ -64,6 +64,10 @@ class Engine(Protocol):
     """Output name -> shape without batch axis."""
     requests: Sequence[Request]
     """As many as keep the backend busy, and one more that the caller fills or reads meanwhile."""
+    streams: int
+    """Batches that it works on at the same time."""
+    threads: int
+    """Threads that compute; 0 on a GPU."""
 
     def close(self) -> None:
         """Wait for what is in flight and release everything."""

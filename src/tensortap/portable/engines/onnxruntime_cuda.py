@@ -16,6 +16,7 @@ from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line
 from tensortap.portable.engines.fold import folded_onnx
 from tensortap.portable.engines.gpu import Gpu, find_gpu
 from tensortap.portable.model import ModelInfo, image_input
+from tensortap.portable.threads import Mode
 
 _WATCHDOG_SECONDS = 60.0
 _NUM_WORKERS = 2
@@ -86,6 +87,8 @@ class OnnxRuntimeCudaEngine:
         batch_size: frames a request; must be the model's own where that is fixed.
         precision: `auto`, or what the model's file says anyway: ONNX Runtime computes in the types of the graph.
         threads: no meaning here.
+        mode: for `latency` one batch at a time.
+        streams: batches that are copied or computed at the same time; `None` is 2, or 1 for latency.
 
     Raises:
         MissingDependencyError: ONNX Runtime was installed without CUDA.
@@ -106,8 +109,11 @@ class OnnxRuntimeCudaEngine:
         batch_size: int = 1,
         precision: str = "auto",
         threads: int | None = None,
+        mode: Mode = "throughput",
+        streams: int | None = None,
     ) -> None:
         del threads
+        self.streams, self.threads = streams or (1 if mode == "latency" else _NUM_WORKERS), 0
         if self.provider not in ort.get_available_providers():
             raise MissingDependencyError(
                 f"The engine {self.name!r} needs ONNX Runtime with CUDA; the one here, {ort.__version__}, has "
@@ -136,10 +142,10 @@ class OnnxRuntimeCudaEngine:
         self._gpu = self._arrays()
         self.device = self._gpu.name if self._gpu else "GPU 0"
         self._batch_axis: BatchAxis | None = None
-        self.workers = ThreadPoolExecutor(_NUM_WORKERS, thread_name_prefix="tensortap-onnxruntime-cuda")
+        self.workers = ThreadPoolExecutor(self.streams, thread_name_prefix="tensortap-onnxruntime-cuda")
         shape = (batch_size, network_wh[1], network_wh[0], 3)
         try:
-            self.requests = [OnnxRuntimeCudaRequest(self, shape) for _ in range(_NUM_WORKERS + 1)]
+            self.requests = [OnnxRuntimeCudaRequest(self, shape) for _ in range(self.streams + 1)]
             self.outputs = self._warm_up()
         except Exception as exc:
             self.close()

@@ -17,12 +17,13 @@ from tensortap.portable.engines.fold import WIDENED
 from tensortap.portable.engines.gpu import Event, Gpu, find_gpu
 from tensortap.portable.engines.tensorrt_build import TensorRtLog, engine_for
 from tensortap.portable.model import ModelInfo
+from tensortap.portable.threads import Mode
 
 _log = logging.getLogger(__name__)
 _WATCHDOG_SECONDS = 60.0
 _POLL_SECONDS = 0.0001
-_NUM_REQUESTS = 3
-"""One that the GPU works on, one that waits for it, and one that is filled or read meanwhile."""
+_NUM_STREAMS = 2
+"""One batch that the GPU works on and one that waits for it, so that it never stands still."""
 _WANTED_BATCHES = 8
 """An output that nobody has looked at on the host for so many batches stays on the device."""
 
@@ -152,6 +153,8 @@ class TensorRtEngine:
         batch_size: frames a request; must be the model's own where that is fixed.
         precision: `auto` is f16, or int8 with f16 for models that are quantised; else `f32`, `f16` or `bf16`.
         threads: no meaning here.
+        mode: for `latency` one batch at a time.
+        streams: batches that are on the GPU at the same time; `None` is 2, or 1 for latency.
 
     Raises:
         MissingDependencyError: neither CuPy nor Torch is there for the memory.
@@ -169,8 +172,11 @@ class TensorRtEngine:
         batch_size: int = 1,
         precision: str = "auto",
         threads: int | None = None,
+        mode: Mode = "throughput",
+        streams: int | None = None,
     ) -> None:
         del threads
+        self.streams, self.threads = streams or (1 if mode == "latency" else _NUM_STREAMS), 0
         self.requests: Sequence[TensorRtRequest] = []
         self.gpu = find_gpu()
         self.device = self.gpu.name
@@ -196,7 +202,7 @@ class TensorRtEngine:
         self._unread = dict.fromkeys(self.output_names, _WANTED_BATCHES)
         """Output name -> batches since it was last read on the host."""
         shape = (batch_size, network_wh[1], network_wh[0], 3)
-        self.requests = [TensorRtRequest(self, self._context(), self.gpu, shape) for _ in range(_NUM_REQUESTS)]
+        self.requests = [TensorRtRequest(self, self._context(), self.gpu, shape) for _ in range(self.streams + 1)]
         self.outputs = self._warm_up()
 
     def close(self) -> None:
