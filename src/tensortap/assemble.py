@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 
 from tensortap.config import Settings
 from tensortap.decode.outputs import Feeding, Head
-from tensortap.errors import SourceError, TensortapError, UsageError
+from tensortap.errors import EngineError, MissingDependencyError, SourceError, TensortapError, UsageError
 from tensortap.loading import load_callable, taken_by
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
@@ -44,9 +45,11 @@ from tensortap.sinks.stream.encoder import Encoding
 from tensortap.taps import Tap
 from tensortap.text import printable
 from tensortap.timing import StageClock
+from tensortap.tuned import Choice, recall
 from tensortap.types import Frame, Poses, StreamInfo
 from tensortap.zoo import resolve
 
+_log = logging.getLogger(__name__)
 _BATCH_TIMEOUT_SECONDS = 0.04
 
 
@@ -323,22 +326,30 @@ def create_engine(settings: Settings, model: ModelInfo, mode: Mode = "throughput
     if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
         raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
 
-    def create(name: str) -> Engine:
+    def create(name: str, tuned: Choice | None = None) -> Engine:
         engine_class = load("engine", ENGINES, name)
         engine: Engine = engine_class(
             model,
             InputFormat(feeding.color, feeding.scale, feeding.mean),
             network_wh=(width, height),
-            batch_size=settings.batch_size or wanted.batch or 1,
-            precision=settings.precision,
+            batch_size=settings.batch_size or wanted.batch or (tuned.batch_size if tuned else 1),
+            precision=tuned.precision if tuned else settings.precision,
             threads=settings.threads,
             # Engines of installed packages need not know of these.
-            **taken_by(engine_class, {"mode": mode, "streams": settings.engine_streams}),
+            **taken_by(
+                engine_class, {"mode": mode, "streams": settings.engine_streams or (tuned.engine_streams if tuned else None)}
+            ),
         )
         return engine
 
     if settings.engine != "auto":
         return create(settings.engine), "asked for by name"
+    tuned = recall(model.path, mode, (height, width)) if settings.precision == "auto" else None
+    if tuned is not None:
+        try:
+            return create(tuned.choice.engine, tuned.choice), f"tuned on {tuned.when[:10]} to be the fastest here"
+        except (EngineError, MissingDependencyError) as exc:
+            _log.warning("What tensortap tune found, %s, cannot be had any more: %s", tuned.choice, exc)
     names = (*GPU_ENGINES, *AUTO_ENGINES) if nvidia_gpu_here() else AUTO_ENGINES
     return first_that_loads([(name, partial(create, name)) for name in names])
 

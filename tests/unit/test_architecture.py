@@ -20,6 +20,9 @@ CORE = {"device", "errors", "geometry", "skeletons", "text", "types"}
 ALLOWED = {
     "errors": set(),
     "cache": set(),
+    "apart": {"errors"},
+    "tuned": {"cache", "portable"},
+    "tune": CORE | {"apart", "pipeline", "portable", "quantize", "tune", "tuned"},
     "device": set(),
     "text": set(),
     "skeletons": set(),
@@ -59,12 +62,13 @@ ALLOWED = {
         "sinks",
         "taps",
         "timing",
+        "tuned",
         "zoo",
     },
     "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
     "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
-    "bench": CORE | {"bench", "pipeline", "portable"},
+    "bench": CORE | {"apart", "bench", "pipeline", "portable"},
     "cli": CORE
     | {
         "__version__",
@@ -87,6 +91,8 @@ ALLOWED = {
         "statistics",
         "taps",
         "tracing",
+        "tune",
+        "tuned",
         "zoo",
     },
     "__init__": CORE | {"_version", "pipeline"},

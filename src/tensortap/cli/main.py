@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tensortap import __version__
-from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, nvinfer, quantize, record, run, scene
+from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, nvinfer, quantize, record, run, scene, tune
 from tensortap.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILURE,
@@ -38,6 +38,7 @@ app.command("models")(models.models)
 app.command("nvinfer-config")(nvinfer.nvinfer_config)
 app.command("quantize", cls=run.RunCommand)(quantize.quantize)
 app.command("scene")(scene.scene)
+app.command("tune", cls=run.RunCommand)(tune.tune)
 app.command("doctor")(doctor.doctor)
 
 

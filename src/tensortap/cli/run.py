@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from tensortap.cli.console import DebugOption, JsonOption
 from tensortap.cli.fetch import fetch_model
-from tensortap.cli.running import run_pipeline
+from tensortap.cli.running import run_pipeline, stop_on_signals
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
 from tensortap.pipeline import Pipeline
@@ -138,6 +138,12 @@ def run(
         float | None, typer.Option(min=0.1, help="A line with every stream's rate, every so many seconds.")
     ] = None,
     web: Annotated[str | None, typer.Option(help="Serve /metrics and /healthz, e.g. at :8080.")] = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune", help="First find out how the model runs fastest here, unless that is known: see tensortap tune."
+        ),
+    ] = False,
     profile: Annotated[
         Path | None, typer.Option(help="Trace every frame through every stage into this .json, for ui.perfetto.dev.")
     ] = None,
@@ -194,6 +200,8 @@ def run(
         "tiled_size": tiled_size,
         "tiled_fps": tiled_fps,
     }
+    if tune:
+        _tune(model, inputs, engine, settings, quiet)
     if nvinfer_config is not None:
         settings = {name: value for name, value in settings.items() if _is_given(context, name)}
     run_pipeline(
@@ -211,6 +219,20 @@ def run(
         web=web,
         profile=profile,
     )
+
+
+def _tune(model: str | None, inputs: list[str] | None, engine: str, settings: dict[str, Any], quiet: bool) -> None:
+    if engine != "auto":
+        raise UsageError(f"--tune finds the engine; --engine {engine} names one. Leave one of them out.")
+    if model is None or not inputs:
+        raise UsageError("--tune needs --model and -i.")
+    from tensortap.cli.tune import tune_unless_tuned  # not for runs that do without it
+
+    names = ("imgsz", "threads", "decoder", "kpt_shape", "letterbox", "color", "mean", "scale", "conf_thres")
+    with stop_on_signals():
+        tune_unless_tuned(
+            fetch_model(model, quiet=quiet), inputs, settings["mode"], {name: settings[name] for name in names}, quiet
+        )
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -77,6 +77,15 @@ def nvidia_gpu_here() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvhost-gpu").exists() or which("nvidia-smi") is not None
 
 
+def gpu_names() -> list[str]:
+    """The NVIDIA GPUs of this machine as its driver calls them; empty where it does not tell."""
+    names = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = path.read_text(errors="replace").splitlines()
+        names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return names
+
+
 def find_gpu() -> Gpu:
     """The current CUDA device, through CuPy, else through Torch.
 
