@@ -15,7 +15,7 @@ from typing import Any
 from tensortap.config import Settings
 from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import EngineError, MissingDependencyError, SourceError, TensortapError, UsageError
-from tensortap.loading import load_callable, taken_by
+from tensortap.loading import import_meanwhile, load_callable, taken_by
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
@@ -133,6 +133,9 @@ def assemble(
         engine=engine,
         engine_reason=made.reason,
     )
+    if tracker_class is not None:
+        # Needed when people first cross. Not earlier, because it would hold the interpreter's lock while the engine loads.
+        import_meanwhile("scipy.optimize")
     for stream in streams:
         _track(stream, settings, parts, tracker_class)
         _introduce(stream, outputs)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tensortap.cache import cache_folder
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import BatchAxis, InputFormat
 from tensortap.portable.engines.cpu import cpu_name
@@ -116,7 +117,7 @@ class OpenVinoEngine:
             network = core.read_model(model.path)
             _fix_shape(network, model, network_wh, batch_size)
             network = _fold_input(network, model, input_format)
-            compiled = core.compile_model(network, "CPU", config)
+            compiled = _compiled(core, network, config)
         except RuntimeError as exc:
             raise EngineError(f"OpenVINO {_version()} cannot load {model.path.name}: {_first_line(exc)}") from exc
         self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -202,6 +203,16 @@ def _fold_input(network: Any, model: ModelInfo, input_format: InputFormat) -> An
         if output.get_element_type() == ov.Type.bf16:  # which NumPy has not: it would be read as float16
             processor.output(number).tensor().set_element_type(ov.Type.f32)
     return processor.build()
+
+
+def _compiled(core: Any, network: Any, config: dict[str, Any]) -> Any:
+    """Compiled, or read from the cache, where OpenVINO keeps what it has compiled under the model's digest and the settings."""
+    folder = str(cache_folder() / "openvino")
+    try:
+        return core.compile_model(network, "CPU", {**config, "CACHE_DIR": folder})
+    except RuntimeError as exc:  # a cache that is full, broken or may not be written
+        _log.debug("compiled without the cache in %s: %s", folder, _first_line(exc))
+        return core.compile_model(network, "CPU", config)
 
 
 def _version() -> str:
