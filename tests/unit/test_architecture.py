@@ -16,14 +16,14 @@ PACKAGE = Path(tensortap.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Folder or file -> what it may import of ours, itself included.
-CORE = {"device", "errors", "geometry", "skeletons", "text", "types"}
+CORE = {"batches", "errors", "geometry", "skeletons", "text", "types"}
 ALLOWED = {
     "errors": set(),
     "cache": set(),
     "apart": {"errors"},
     "tuned": {"cache", "portable"},
     "tune": CORE | {"apart", "pipeline", "portable", "quantize", "tune", "tuned"},
-    "device": set(),
+    "batches": set(),
     "text": set(),
     "skeletons": set(),
     "geometry": set(),

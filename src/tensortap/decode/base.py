@@ -14,6 +14,7 @@ import numpy as np
 from tensortap.decode.grids import ScoreMap, score_maps
 from tensortap.decode.nms import nms
 from tensortap.errors import DecodeError
+from tensortap.geometry import Letterbox
 from tensortap.skeletons import Skeleton, skeleton_for
 from tensortap.types import Poses, TensorFrame
 
@@ -210,16 +211,20 @@ class PoseDecoder(ABC):
             found = self._without(frame, found, self.keypoint_faults(found, network_wh))
             kept = self._kept(found)
             points = self._points(found, kept)
-        return self._placed(frame, points, found.scores[kept], None if found.class_ids is None else found.class_ids[kept])
+        self._place(frame.letterbox, points)
+        return self._poses(points, found.scores[kept], None if found.class_ids is None else found.class_ids[kept])
 
-    def _placed(self, frame: TensorFrame, points: np.ndarray, scores: np.ndarray, class_ids: np.ndarray | None) -> Poses:
-        """People in pixels of the source, of points as `_points` gives them, which are changed."""
+    def _place(self, box: Letterbox, points: np.ndarray) -> None:
+        """Points as `_points` gives them, in place: from pixels of the network to those of the source."""
+        box.place_in_source(points)
+        if self.clip:
+            np.clip(points[..., :2], 0, box.source_wh, out=points[..., :2])
+
+    def _poses(self, points: np.ndarray, scores: np.ndarray, class_ids: np.ndarray | None) -> Poses:
+        """People of points in the source, which become theirs."""
         num_people = len(points)
         if not num_people:
             return self._nobody
-        frame.letterbox.place_in_source(points)
-        if self.clip:
-            np.clip(points[..., :2], 0, frame.letterbox.source_wh, out=points[..., :2])
         return Poses(
             boxes_xyxy=points[:, :2, :2].reshape(num_people, 4),
             scores=scores,

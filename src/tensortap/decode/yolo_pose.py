@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensortap.batches import BatchTensors
 from tensortap.decode.base import Candidates, PoseDecoder, above, corners, reach_of, single_precision
-from tensortap.decode.batch import BatchPeople, Head, people_of_batch
-from tensortap.device import DeviceTensors
+from tensortap.decode.batch import BatchPeople, Head, people_of_batch, people_on_host
 from tensortap.errors import DecodeError
+from tensortap.geometry import Letterbox
 from tensortap.types import Poses, TensorFrame
+
+
+class _Decoded(NamedTuple):
+    """A batch's people."""
+
+    people: BatchPeople
+    points: np.ndarray
+    """float32 (N, 2 + K, 3): corners and keypoints in the source, for frames of this letterbox."""
+    letterbox: Letterbox
+    """The first frame's."""
 
 
 class YoloPoseDecoder(PoseDecoder):
@@ -37,18 +48,21 @@ class YoloPoseDecoder(PoseDecoder):
         self.num_values = 4 + num_classes + self.num_keypoints * self.keypoint_dims
 
     def __call__(self, frame: TensorFrame) -> Poses:
-        """The people in one frame, best first, in pixels of the source. Tensors on a device are decoded there, all frames
-        of the batch with its first one.
+        """The people in one frame, best first, in pixels of the source. All frames of a batch are decoded with its first one,
+        on the device where the tensors are on one.
 
         Raises:
             DecodeError: the tensor is missing or does not have `4 + nc + K*d` rows.
         """
-        if isinstance(frame.tensors, DeviceTensors):
-            people, slot = self._on_device(frame, frame.tensors), frame.tensors.slot
-            if not people.for_host[slot]:
-                mine = slice(*np.searchsorted(people.frames, (slot, slot + 1)))
-                points = self._joined(people.boxes_xyxy[mine], people.keypoints[mine])
-                return self._placed(frame, points, people.scores[mine], people.class_ids[mine])
+        if isinstance(frame.tensors, BatchTensors):
+            found, slot = self._of_batch(frame, frame.tensors), frame.tensors.slot
+            if found is not None and not found.people.for_host[slot]:
+                people, mine = found.people, slice(found.people.starts[slot], found.people.starts[slot + 1])
+                points = found.points[mine].copy()
+                if frame.letterbox is not found.letterbox:  # streams of another size in one batch
+                    points = self._joined(people.boxes_xyxy[mine], people.keypoints[mine])
+                    self._place(frame.letterbox, points)
+                return self._poses(points, people.scores[mine], people.class_ids[mine])
         return super().__call__(frame)
 
     def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
@@ -74,12 +88,12 @@ class YoloPoseDecoder(PoseDecoder):
             lambda places: single_precision(_columns(keypoints, rows[places]).T),
         )
 
-    def _on_device(self, frame: TensorFrame, tensors: DeviceTensors) -> BatchPeople:
-        """The people of the frame's batch, decoded once."""
+    def _of_batch(self, frame: TensorFrame, tensors: BatchTensors) -> _Decoded | None:
+        """The people of the frame's batch, decoded once; `None` where one frame after the other is better."""
         notes = tensors.batch.notes
         if self not in notes:
             name = self.output_of(frame, self.output)
-            array = tensors.batch.on_device[name]
+            array = tensors.batch.arrays[name]
             self._check(name, tuple(array.shape[1:]))
             head = Head(
                 num_classes=self.num_classes,
@@ -89,8 +103,18 @@ class YoloPoseDecoder(PoseDecoder):
                 max_det=self.max_det,
                 reach=reach_of(frame.letterbox.network_wh),
             )
-            notes[self] = people_of_batch(array.swapaxes(1, 2) if self.transposed else array, head)
-        found: BatchPeople = notes[self]
+            people: BatchPeople | None = None
+            if not isinstance(array, np.ndarray):
+                people = people_of_batch(array.swapaxes(1, 2) if self.transposed else array, head)
+            elif len(array) > 1 and array.flags.c_contiguous and not self.transposed:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    people = people_on_host(array, head)
+            notes[self] = None
+            if people is not None:
+                points = self._joined(people.boxes_xyxy, people.keypoints)
+                self._place(frame.letterbox, points)
+                notes[self] = _Decoded(people, points, frame.letterbox)
+        found: _Decoded | None = notes[self]
         return found
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:

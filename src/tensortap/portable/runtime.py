@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from tensortap import tracing
+from tensortap.batches import TensorBatch
 from tensortap.errors import SourceError, UsageError
 from tensortap.geometry import Letterbox
 from tensortap.metrics import Durations, StreamStatus
-from tensortap.portable.engines.base import Engine, Request, tensors_of
+from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.mux import Mux
 from tensortap.portable.opencv_threads import OPENCV_THREADS
 from tensortap.portable.preprocess import Preprocessor
@@ -439,16 +440,16 @@ class PortableRuntime:
 
     def _finished(self, batch: _Batch, idle: deque[Request]) -> Iterator[TensorFrame]:
         """The tensors of a batch, frame by frame, once the engine is done with it."""
-        outputs: Mapping[str, np.ndarray] = {}
+        outputs: TensorBatch | None = None
         if batch.request is not None:
-            outputs = batch.request.wait()
+            outputs = as_batch(batch.request.wait())
             self.engine_seconds.add(time.monotonic() - batch.started)
         self._clock.lap("engine wait")
         trace = tracing.active()
         for frame, box, slot in batch.frames:
             if trace is not None and slot is not None:
                 trace.end("in the engine", frame.info)
-            yield TensorFrame(frame, _NO_TENSORS if slot is None else tensors_of(outputs, slot), box)
+            yield TensorFrame(frame, _NO_TENSORS if slot is None or outputs is None else outputs.frame(slot), box)
             self._clock.restart()
         if batch.request is not None:
             idle.append(batch.request)

@@ -16,7 +16,7 @@ from tensortap.apart import answer, ask
 from tensortap.errors import UsageError
 from tensortap.geometry import letterbox
 from tensortap.pipeline import Decoder, Pipeline
-from tensortap.portable.engines.base import Request, tensors_of
+from tensortap.portable.engines.base import Request, as_batch
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime
 from tensortap.portable.threads import Mode
@@ -192,10 +192,10 @@ def _start(request: Request, pictures: Sequence[Picture]) -> None:
 
 
 def _finish(request: Request, num_frames: int, decoder: Decoder, pictures: Sequence[Picture]) -> None:
-    outputs = request.wait()
+    outputs = as_batch(request.wait())
     for slot in range(num_frames):
         picture = pictures[slot % len(pictures)]  # whose letterbox it is makes no difference to the time
-        decoder(TensorFrame(Frame(picture.info, None), tensors_of(outputs, slot), picture.letterbox))
+        decoder(TensorFrame(Frame(picture.info, None), outputs.frame(slot), picture.letterbox))
 
 
 def _as_dict(poses: Poses) -> dict[str, Any]:

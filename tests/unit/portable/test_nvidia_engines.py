@@ -22,8 +22,8 @@ from models import channel_means, pose_model, rtmo_model
 from nvidia import fake_nvidia
 from tensortap import Pipeline, registry
 from tensortap.assemble import create_engine
+from tensortap.batches import TensorBatch
 from tensortap.config import Settings
-from tensortap.device import DeviceBatch
 from tensortap.errors import EngineError, MissingDependencyError
 from tensortap.portable.engines import gpu as gpus
 from tensortap.portable.engines.base import InputFormat
@@ -131,9 +131,9 @@ def onnx_of(built: dict[str, Any]) -> Any:
 def test_only_people_cross_to_the_host(name: str, tmp_path: Path, gpu: HostGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("array_api_compat")
     copied: list[str] = []
-    copy = DeviceBatch.__getitem__
-    monkeypatch.setattr(DeviceBatch, "__getitem__", lambda self, key: copied.append(key) or copy(self, key))
-    bright = [np.full((96, 160, 3), 60 + 20 * number, np.uint8) for number in range(9)]
+    copy = TensorBatch.__getitem__
+    monkeypatch.setattr(TensorBatch, "__getitem__", lambda self, key: copied.append(key) or copy(self, key))
+    bright = [np.full((96, 160, 3), 60 + 20 * number, np.uint8) for number in range(10)]
     video = write_video(tmp_path / "a.mp4", images=bright)
     model = pose_model(tmp_path / "pose.onnx")
     arguments: dict[str, Any] = {"batch_size": 4, "precision": "f32", "conf_thres": 0.1, "tracker": None}
@@ -142,7 +142,7 @@ def test_only_people_cross_to_the_host(name: str, tmp_path: Path, gpu: HostGpu, 
         found = list(pipeline)
     with Pipeline(video, model, engine="onnxruntime", **arguments) as pipeline:
         expected = list(pipeline)
-    assert len(found) == len(expected) == 9
+    assert len(found) == len(expected) == 10
     assert sum(len(each.poses) for each in expected) > 0
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.poses.keypoints, other.poses.keypoints, atol=1e-3)
@@ -250,7 +250,7 @@ def test_without_arrays_for_the_gpu_outputs_are_copied(tmp_path: Path, monkeypat
     engine = make(pose_model(tmp_path / "pose.onnx"), "onnxruntime-cuda")
     engine.requests[0].start(1)
     outputs = engine.requests[0].wait()
-    assert not isinstance(outputs, DeviceBatch)
+    assert not isinstance(outputs, TensorBatch)
     assert outputs["output0"].shape == (1, 56, 64)
     engine.close()
 

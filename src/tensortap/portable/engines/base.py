@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from tensortap.device import DeviceBatch
+from tensortap.batches import TensorBatch
 from tensortap.errors import EngineError
 
 
@@ -44,7 +43,7 @@ class Request(Protocol):
     def wait(self) -> Mapping[str, np.ndarray]:
         """Output name -> read-only (num_frames, ...), valid until this request starts again. Raises EngineError.
 
-        A `DeviceBatch` where they are still on a device.
+        A `TensorBatch` where they are still on a device.
         """
         ...
 
@@ -115,12 +114,9 @@ class BatchAxis:
         return output[:num_frames]
 
 
-def tensors_of(outputs: Mapping[str, np.ndarray], slot: int) -> Mapping[str, np.ndarray]:
-    """The tensors of one frame of a batch, read-only, without batch axis; on the device where the batch is."""
-    if isinstance(outputs, DeviceBatch):
-        return outputs.frame(slot)
-    # `...`, because a scalar for each frame is an array of no axes, not a number.
-    return MappingProxyType({name: output[slot, ...] for name, output in outputs.items()})
+def as_batch(outputs: Mapping[str, np.ndarray]) -> TensorBatch:
+    """What `wait()` gave, frame by frame, for decoders that read all frames of a batch together."""
+    return outputs if isinstance(outputs, TensorBatch) else TensorBatch(outputs, outputs.__getitem__)
 
 
 def first_line(error: Exception) -> str:

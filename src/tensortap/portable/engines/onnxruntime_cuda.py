@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from tensortap.device import DeviceBatch
+from tensortap.batches import TensorBatch
 from tensortap.errors import EngineError, MissingDependencyError
 from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line
 from tensortap.portable.engines.fold import folded_onnx
@@ -172,7 +172,7 @@ class OnnxRuntimeCudaEngine:
             name: axis.frames(name, gpu.view(value.data_ptr(), tuple(value.shape()), self._types[name], value), num_frames)
             for name, value in values.items()
         }
-        return DeviceBatch(arrays, copy)
+        return TensorBatch(arrays, copy)
 
     def _load(self, folded: bytes, model: ModelInfo) -> Any:
         """A session on the GPU: where CUDA cannot be loaded, ONNX Runtime would go on with the processor."""
@@ -205,7 +205,7 @@ class OnnxRuntimeCudaEngine:
         for request in self.requests:
             request.start(self.batch_size)
         outputs = next(request.wait() for request in reversed(self.requests))
-        arrays = outputs.on_device if isinstance(outputs, DeviceBatch) else outputs
+        arrays = outputs.arrays if isinstance(outputs, TensorBatch) else outputs
         return {name: tuple(array.shape[1:]) for name, array in arrays.items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorrt as trt
 
-from tensortap.device import DeviceBatch
+from tensortap.batches import TensorBatch
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat, read_only
 from tensortap.portable.engines.fold import WIDENED
@@ -94,8 +94,8 @@ class TensorRtRequest:
         """
         assert self._event is not None, "wait() without start()"
         self._wait_for(self._event)
-        on_device = {name: self._frames(array) for name, array in self._outputs.items()}
-        return DeviceBatch(on_device, self._on_host)
+        arrays = {name: self._frames(array) for name, array in self._outputs.items()}
+        return TensorBatch(arrays, self._on_host)
 
     def finish(self) -> None:
         """Wait for a result that nobody wants any more."""
@@ -241,8 +241,8 @@ class TensorRtEngine:
         outputs: dict[str, tuple[int, ...]] = {}
         for request in self.requests:
             batch = request.wait()
-            assert isinstance(batch, DeviceBatch)
-            outputs = {name: tuple(array.shape) for name, array in batch.on_device.items()}
+            assert isinstance(batch, TensorBatch)
+            outputs = {name: tuple(array.shape) for name, array in batch.arrays.items()}
         strange = {name: shape for name, shape in outputs.items() if shape[0] != self.batch_size}
         if strange:
             described = ", ".join(f"{name!r} {shape[1:]}" for name, shape in strange.items())
