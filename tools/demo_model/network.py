@@ -7,14 +7,18 @@ from torch import Tensor, nn
 
 NUM_KEYPOINTS = 17
 STRIDES = (8, 16, 32)
+LOOKS = 48
+"""Channels of the map that refinement looks at."""
+REFINED = 100
+"""At most so many cells of a picture have their keypoints refined: the peaks of the score."""
 
 
 class Conv(nn.Sequential):
     """Convolution, batch normalisation, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
         )
@@ -55,13 +59,13 @@ class Pool(nn.Module):
 class Head(nn.Module):
     """Boxes, score and keypoints of one scale: (B, 4 + 1 + 17 * 3, h, w), raw."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
-        self.where = nn.Sequential(Conv(inputs, 64), Conv(64, 64))
+        self.where = nn.Sequential(Conv(inputs, hidden), Conv(hidden, hidden))
         self.who = Conv(inputs, 32)
-        self.box = nn.Conv2d(64, 4, 1)
+        self.box = nn.Conv2d(hidden, 4, 1)
         self.score = nn.Conv2d(32, 1, 1)
-        self.keypoints = nn.Conv2d(64, NUM_KEYPOINTS * 3, 1)
+        self.keypoints = nn.Conv2d(hidden, NUM_KEYPOINTS * 3, 1)
         nn.init.constant_(self.score.bias, -5.0)
         nn.init.constant_(self.box.bias, 1.5)
 
@@ -73,27 +77,70 @@ class Head(nn.Module):
             return torch.cat((self.box(where), self.score(who), self.keypoints(where)), 1)
 
 
+class Refiner(nn.Module):
+    """Looks at the places where a person's keypoints seem to be, and moves all of them together, so that they agree."""
+
+    def __init__(self, hidden: int = 256) -> None:
+        super().__init__()
+        self.enter = nn.Linear(NUM_KEYPOINTS * (LOOKS + 2), hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.middle = nn.Linear(hidden, hidden)
+        self.leave = nn.Linear(hidden, NUM_KEYPOINTS * 3 + 1)
+        nn.init.normal_(self.leave.weight, std=0.002)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, looks: Tensor, places: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Better places of N people.
+
+        Args:
+            looks: (B, C, h, w), a map at stride 8.
+            places: (B, N, 17, 2) in network pixels.
+            boxes: (B, N, 4) xyxy in network pixels.
+
+        Returns:
+            places (B, N, 17, 2), their visibility logits (B, N, 17), and a logit of how good they are (B, N).
+        """
+        centre = (boxes[..., :2] + boxes[..., 2:])[..., None, :] / 2
+        wide, tall = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+        size = (wide * tall).clamp(min=16.0).sqrt()[..., None, None]
+        height, width = looks.shape[2:]
+        x = places[..., 0] * (2.0 / (STRIDES[0] * width)) - 1
+        y = places[..., 1] * (2.0 / (STRIDES[0] * height)) - 1
+        grid = torch.stack((x, y), -1)
+        seen = nn.functional.grid_sample(looks.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+        seen = seen.permute(0, 2, 3, 1)  # (B, N, 17, C)
+        hidden = self.enter(torch.cat((seen, (places - centre) / size), -1).flatten(2))
+        hidden = nn.functional.relu(self.norm(hidden))
+        hidden = hidden + nn.functional.relu(self.middle(hidden))
+        with torch.autocast(looks.device.type, enabled=False):
+            row = self.leave(hidden.float())
+        moves = row[..., : NUM_KEYPOINTS * 2].unflatten(-1, (NUM_KEYPOINTS, 2))
+        return places + moves * size, row[..., NUM_KEYPOINTS * 2 : -1], row[..., -1]
+
+
 class PoseNet(nn.Module):
-    """Pictures (B, 3, H, W) RGB in 0..1 -> raw maps at strides 8, 16 and 32."""
+    """Pictures (B, 3, H, W) RGB in 0..1 -> raw maps at strides 8, 16 and 32, and one to look at again at stride 8."""
 
     def __init__(self) -> None:
         super().__init__()
         self.to_4 = nn.Sequential(Conv(3, 16, 3, 2), Conv(16, 24, 3, 2))
         self.to_8 = nn.Sequential(Conv(24, 48, 3, 2), Block(48, 48, 1))
         self.to_16 = nn.Sequential(Conv(48, 96, 3, 2), Block(96, 96, 2))
-        self.to_32 = nn.Sequential(Conv(96, 144, 3, 2), Block(144, 144, 1), Pool(144))
-        self.up_16 = Block(144 + 96, 96, 1)
+        self.to_32 = nn.Sequential(Conv(96, 176, 3, 2), Block(176, 176, 2), Pool(176))
+        self.up_16 = Block(176 + 96, 96, 1)
         self.up_8 = Block(96 + 48, 48, 1)
         self.down_16 = Conv(48, 48, 3, 2)
         self.join_16 = Block(48 + 96, 96, 1)
         self.down_32 = Conv(96, 96, 3, 2)
-        self.join_32 = Block(96 + 144, 144, 1)
-        self.heads = nn.ModuleList((Head(48), Head(96), Head(144)))
+        self.join_32 = Block(96 + 176, 160, 1)
+        self.heads = nn.ModuleList((Head(48, 64), Head(96, 80), Head(160, 96)))
+        self.look = Conv(48, LOOKS)
+        self.refiners = nn.ModuleList((Refiner(), Refiner()))
         # For training only: which keypoint is where, whoever it belongs to, teaches the network to tell parts of the body.
-        self.parts = nn.Conv2d(48, NUM_KEYPOINTS, 1)
+        self.parts = nn.Conv2d(LOOKS, NUM_KEYPOINTS, 1)
         nn.init.constant_(self.parts.bias, -4.0)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         at_8 = self.to_8(self.to_4(x))
         at_16 = self.to_16(at_8)
         at_32 = self.to_32(at_16)
@@ -101,8 +148,7 @@ class PoseNet(nn.Module):
         out_8 = self.up_8(torch.cat((nn.functional.interpolate(up_16, scale_factor=2.0), at_8), 1))
         out_16 = self.join_16(torch.cat((self.down_16(out_8), up_16), 1))
         out_32 = self.join_32(torch.cat((self.down_32(out_16), at_32), 1))
-        maps = [head(part) for head, part in zip(self.heads, (out_8, out_16, out_32), strict=True)]
-        return [*maps, self.parts(out_8)] if self.training else maps
+        return [head(part) for head, part in zip(self.heads, (out_8, out_16, out_32), strict=True)], self.look(out_8)
 
 
 def decode(maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -135,9 +181,34 @@ class Exported(nn.Module):
     def __init__(self, net: PoseNet) -> None:
         super().__init__()
         self.net = net
+        share = torch.ones(1 + NUM_KEYPOINTS * 3)
+        share[0] = 0.3
+        self.register_buffer("share", share)
 
     def forward(self, images: Tensor) -> Tensor:
-        boxes, scores, places, sure, _ = decode(self.net(images))
+        maps, looks = self.net(images)
+        boxes, logits, places, sure, _ = decode(maps)
+        scores = logits.sigmoid()
+        # Of neighbours that found the same person only the surest can come through, so only peaks are worth a second look.
+        peaks = torch.cat([self._peaks(part[:, 4]) for part in maps], 1)
+        _, best = peaks.topk(torch.sym_min(REFINED, peaks.shape[1]), dim=1)
+        chosen_boxes = boxes.gather(1, best[..., None].expand(-1, -1, 4))
+        rows = torch.cat((scores[..., None], places.flatten(2), sure), -1)  # (B, A, 52)
+        index = best[..., None].expand(-1, -1, rows.shape[2])
+        chosen = rows.gather(1, index)
+        better = chosen[..., 1 : 1 + NUM_KEYPOINTS * 2].unflatten(-1, (NUM_KEYPOINTS, 2))
+        for refiner in (*self.net.refiners, self.net.refiners[-1]):
+            better, surer, quality = refiner(looks, better, chosen_boxes)
+        # Most sure is who is sure of the keypoints; a cell that was not refined stays below its neighbour that was.
+        score = chosen[..., :1] ** 0.3 * quality.sigmoid()[..., None] ** 0.7
+        rows = (rows * self.share).scatter(1, index, torch.cat((score, better.flatten(2), surer), -1))
+        places = rows[..., 1 : 1 + NUM_KEYPOINTS * 2].unflatten(-1, (NUM_KEYPOINTS, 2))
         centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-        keypoints = torch.cat((places, sure.sigmoid()[..., None]), -1).flatten(2)
-        return torch.cat((centre, size, scores.sigmoid()[..., None], keypoints), -1).transpose(1, 2)
+        keypoints = torch.cat((places, rows[..., 1 + NUM_KEYPOINTS * 2 :].sigmoid()[..., None]), -1).flatten(2)
+        return torch.cat((centre, size, rows[..., :1], keypoints), -1).transpose(1, 2)
+
+    @staticmethod
+    def _peaks(logits: Tensor) -> Tensor:
+        """Logits (B, h, w), flat, where none of the eight neighbours has a greater one; far below zero elsewhere."""
+        greatest = nn.functional.max_pool2d(logits[:, None], 3, 1, 1)[:, 0]
+        return torch.where(logits >= greatest, logits, logits - 100.0).flatten(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from data import FLIPPED
@@ -15,20 +16,24 @@ class Store:
     """The last `size` pictures that a loader drew, with their truth, on a device."""
 
     def __init__(self, batches: Iterator[tuple[Tensor, ...]], size: int, device: torch.device) -> None:
-        self.size = size
         self.drawn = 0
+        self._size = size
         self._device = device
+        self._available = torch.zeros((), device=device)
         self._arrived: queue.Queue[tuple[Tensor, ...]] = queue.Queue(maxsize=8)
         self._kept: tuple[Tensor, ...] = ()
         threading.Thread(target=self._read, args=(batches,), daemon=True).start()
-        while self.drawn < min(size, 16384):
+        while self.drawn < min(size, 8192):
+            self._keep(self._arrived.get())
+
+    def refresh(self) -> None:
+        """Take in what was drawn since."""
+        while not self._arrived.empty():
             self._keep(self._arrived.get())
 
     def sample(self, count: int) -> tuple[Tensor, ...]:
         """Pictures (count, 3, H, W) float in 0..1 chosen by lot, varied, and their truth as `SceneBatches` gives it."""
-        while not self._arrived.empty():
-            self._keep(self._arrived.get())
-        rows = torch.randint(min(self.drawn, self.size), (count,), device=self._device)
+        rows = (torch.rand(count, device=self._device) * self._available).long()
         return vary(*(kept[rows] for kept in self._kept))
 
     def _read(self, batches: Iterator[tuple[Tensor, ...]]) -> None:
@@ -38,19 +43,27 @@ class Store:
     def _keep(self, batch: tuple[Tensor, ...]) -> None:
         if not self._kept:
             self._kept = tuple(
-                torch.zeros((self.size, *part.shape[1:]), dtype=part.dtype, device=self._device) for part in batch
+                torch.zeros((self._size, *part.shape[1:]), dtype=part.dtype, device=self._device) for part in batch
             )
-        rows = torch.arange(self.drawn, self.drawn + len(batch[0]), device=self._device) % self.size
+        start = self.drawn % self._size
         for kept, part in zip(self._kept, batch, strict=True):
-            kept[rows] = part.to(self._device, non_blocking=True)
+            fitting = min(len(part), self._size - start)
+            kept[start : start + fitting].copy_(part[:fitting], non_blocking=True)
+            kept[: len(part) - fitting].copy_(part[fitting:], non_blocking=True)
         self.drawn += len(batch[0])
+        self._available.fill_(float(min(self.drawn, self._size)))
+
+
+@lru_cache
+def _flipped(device: torch.device) -> Tensor:
+    return torch.tensor(FLIPPED, device=device)
 
 
 def vary(images: Tensor, boxes: Tensor, keypoints: Tensor, areas: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
     """Mirrored, zoomed, shifted, in another light; what leaves the picture is no longer asked for."""
     count, _, height, width = images.shape
     device = images.device
-    size = torch.tensor([width, height], device=device, dtype=torch.float32)
+    size = torch.cat((torch.full((1,), float(width), device=device), torch.full((1,), float(height), device=device)))
     moved = torch.rand(count, device=device) < 0.6
     zoom = torch.where(moved, torch.exp(torch.empty(count, device=device).uniform_(-0.3, 0.3)), 1.0)
     shift = torch.where(moved[:, None], torch.empty(count, 2, device=device).uniform_(-0.25, 0.25), 0.0)
@@ -81,9 +94,9 @@ def vary(images: Tensor, boxes: Tensor, keypoints: Tensor, areas: Tensor, valid:
     low, high = corners.amin(2).clamp(min=0), torch.minimum(corners.amax(2), size)
     places = place(keypoints[..., :2].reshape(count, -1, 2)).reshape(*keypoints.shape[:3], 2)
     seen = keypoints[..., 2] * ((places >= 0) & (places < size)).all(-1)
-    mirror = mirrored[:, None, None]
-    places = torch.where(mirror[..., None], places[:, :, FLIPPED], places)
-    seen = torch.where(mirror, seen[:, :, FLIPPED], seen)
+    mirror, flipped = mirrored[:, None, None], _flipped(device)
+    places = torch.where(mirror[..., None], places.index_select(2, flipped), places)
+    seen = torch.where(mirror, seen.index_select(2, flipped), seen)
     valid = valid & ((seen > 1.5).sum(-1) >= 3) & (high[..., 1] - low[..., 1] > 10) & (high[..., 0] - low[..., 0] > 3)
     return (
         pictures,
