@@ -15,8 +15,9 @@ from tensortap.cli.console import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     Debug,
-    console,
+    is_structured,
     print_error,
+    print_traceback,
     set_up_logging,
 )
 from tensortap.errors import TensortapError, UsageError
@@ -63,7 +64,7 @@ def main() -> None:
         app()
     except TensortapError as exc:
         if Debug.enabled:
-            console.print_exception()
+            print_traceback(exc)
         if isinstance(exc.__cause__, BrokenPipeError):
             sys.exit(EXIT_BROKEN_PIPE)
         print_error(exc)
@@ -86,7 +87,9 @@ def main() -> None:
 
 def _give_up(message: str, exc: Exception) -> NoReturn:
     if Debug.enabled:
-        raise exc
+        if not is_structured():
+            raise exc
+        print_traceback(exc)
     print_error(message)
     sys.exit(EXIT_FAILURE)
 

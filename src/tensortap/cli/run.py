@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from tensortap.cli.console import DebugOption, JsonOption
+from tensortap.cli.console import DebugOption, JsonOption, console, set_log_format
 from tensortap.cli.fetch import fetch_model
 from tensortap.cli.running import run_pipeline
+from tensortap.config_file import FILE_NAME, ConfigFile, ServiceOptions, read_config
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
 from tensortap.pipeline import Pipeline
@@ -60,6 +61,14 @@ def run(
             "--output",
             "-o",
             help="out.mp4, out.jsonl, results.coco.json, out.tap, rtsp://:8554/ds-test, null, - (JSONL); several at once.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="A tensortap.toml; flags that are given override it. Without -i, the one in the working folder is taken.",
         ),
     ] = None,
     nvinfer_config: Annotated[
@@ -131,6 +140,7 @@ def run(
         float | None, typer.Option(min=0.1, help="A line with every stream's rate, every so many seconds.")
     ] = None,
     web: Annotated[str | None, typer.Option(help="Serve /metrics and /healthz, e.g. at :8080.")] = None,
+    log_format: Annotated[str, typer.Option(help="text, or json: one object a line on the standard error.")] = "text",
     profile: Annotated[
         Path | None, typer.Option(help="Trace every frame through every stage into this .json, for ui.perfetto.dev.")
     ] = None,
@@ -139,14 +149,23 @@ def run(
     debug: DebugOption = False,
 ) -> None:
     """Find people in videos, cameras and images, and write them as data and as video."""
-    if not inputs and not keep_running:
+    file = _config_file(config, inputs)
+    given = {name: context.params[name] for name in ("stats", "web", "log_format") if _is_given(context, name)}
+    options = ServiceOptions.checked(**(file.options | given))
+    set_log_format(options.log_format)
+    if file.settings and not config:
+        console.print(f"settings: {file.path}", soft_wrap=True)
+    if not inputs and not file.settings.get("inputs") and not (keep_running or file.settings.get("keep_running")):
         raise UsageError(
             "Say what to look at: -i VIDEO, URL, camera, image, folder or glob. "
             "Example: tensortap run -i a.mp4 -m yolov8n-pose.onnx"
         )
     if no_track and tracker not in ("auto", "none"):
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
-    if as_json and any(parse_output(output).path == Path("-") for output in outputs or []):
+    told: dict[str, Any] = {"inputs": inputs, "model": model, "outputs": outputs, "nvinfer_config": nvinfer_config}
+    told = file.settings | {name: value for name, value in told.items() if value}
+    named = [told["outputs"]] if isinstance(told.get("outputs"), str) else told.get("outputs", [])
+    if as_json and any(parse_output(output).path == Path("-") for output in named):
         raise UsageError("--json and -o - would both write to the standard output. Give the JSONL a file.")
     settings: dict[str, Any] = {
         "engine": engine,
@@ -185,23 +204,23 @@ def run(
         "tiled_size": tiled_size,
         "tiled_fps": tiled_fps,
     }
-    if nvinfer_config is not None:
-        settings = {name: value for name, value in settings.items() if _is_given(context, name)}
+    # What is left at its default is not said: it must not override what a file says.
+    told |= {name: value for name, value in settings.items() if _is_given(context, name)}
     run_pipeline(
-        lambda: Pipeline(
-            inputs or [],
-            model,
-            outputs=outputs or [],
-            find_model=partial(fetch_model, quiet=quiet),
-            nvinfer_config=nvinfer_config,
-            **settings,
-        ),
+        lambda: Pipeline(**{"inputs": [], **told}, find_model=partial(fetch_model, quiet=quiet)),
         quiet=quiet,
         as_json=as_json,
-        stats=stats,
-        web=web,
+        stats=options.stats,
+        web=options.web,
         profile=profile,
     )
+
+
+def _config_file(path: Path | None, inputs: list[str] | None) -> ConfigFile:
+    """What the file says that is named, or that lies in the working folder of a run that names no input."""
+    if path is None and (inputs or not Path(FILE_NAME).is_file()):
+        return ConfigFile(Path(FILE_NAME), {}, {})
+    return read_config(path or Path(FILE_NAME))
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
