@@ -123,7 +123,7 @@ def _find_path(location: str) -> Input:
         return _glob(location)
     folder = path.parent
     where = f"The folder {str(folder)!r} does not exist either." if not folder.is_dir() else _similar(path)
-    raise SourceError(f"There is no input file {redact(location)!r}. {where}".rstrip())
+    raise SourceError(f"There is no input file {redact(location)!r}. {redact(where)}".rstrip())
 
 
 def _similar(path: Path) -> str:
