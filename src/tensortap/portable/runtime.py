@@ -333,7 +333,7 @@ class PortableRuntime:
     def _status(self, source: Source) -> StreamStatus:
         stream = source.stream
         event = self._states.get(stream.source_id)
-        default = StreamState.CONNECTING if stream.is_live else StreamState.ONLINE
+        default = StreamState.CONNECTING if isinstance(source, WatchedSource) else StreamState.ONLINE
         behind, late = self._mux.dropped(stream.source_id)
         return StreamStatus(
             source_id=stream.source_id,
