@@ -376,7 +376,7 @@ class Pipeline:
                     self._close_output(output)
 
     def _close_outputs(self) -> None:
-        """All of them; those that work in the background at the same time, so that several that hang take no longer than one."""
+        """All of them; those that work in the background at the same time: several that hang take no longer than one."""
         faults: list[BaseException] = []
 
         def close(output: Output) -> None:

@@ -425,6 +425,7 @@ def test_a_fault_while_outputs_are_closed_is_raised(tmp_path: Path, model: Path)
     pipeline.parts.outputs[:] = [Output("a", Buggy())]
     with pytest.raises(ZeroDivisionError):
         pipeline.close()
+    pipeline.parts.outputs.clear()
 
 
 def test_drawn_people_in_real_time_are_online(model: Path) -> None:
