@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -92,7 +92,7 @@ def set_log_format(log_format: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     ours.handlers[:], others.handlers[:] = [handler], [handler]  # the others': what libraries warn of
-    console.file = RecordStream(_log)
+    console.file = cast("IO[str]", RecordStream(_log))
 
 
 def print_error(error: BaseException | str) -> None:

@@ -8,7 +8,6 @@ import logging
 import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import IO
 
 from rich.text import Text
 
@@ -35,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(_without_infinities(said), default=str)
 
 
-class RecordStream(io.TextIOBase, IO[str]):
+class RecordStream(io.TextIOBase):
     """A file for a console, of which every line becomes a record of the logger.
 
     Args:
