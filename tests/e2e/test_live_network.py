@@ -126,13 +126,15 @@ def test_many_cameras_and_one_of_each_fault(model: Path, clip: Path) -> None:
 
 def test_sixteen_cameras_get_the_same(model: Path, clip: Path) -> None:
     names = [f"cam{number:02d}" for number in range(16)]
-    with RtspServer({f"/{name}": {"clip": clip} for name in names}) as server:
-        with running([f"{name}={server.url(f'/{name}')}" for name in names], model, batch_size=4) as run:
-            run.until("all are there", lambda: min(run.count(name) for name in names) >= 5)
-            before = {name: run.count(name) for name in names}
-            run.until_frames(names[0], 30)
-            counts = [run.count(name) - before[name] for name in names]
-            assert max(counts) / min(counts) < 1.2
-            for name in names:
-                assert lost(run, name) <= 0
-                assert never_twice(run.numbers[name])
+    with (
+        RtspServer({f"/{name}": {"clip": clip} for name in names}) as server,
+        running([f"{name}={server.url(f'/{name}')}" for name in names], model, batch_size=4) as run,
+    ):
+        run.until("all are there", lambda: min(run.count(name) for name in names) >= 5)
+        before = {name: run.count(name) for name in names}
+        run.until_frames(names[0], 30)
+        counts = [run.count(name) - before[name] for name in names]
+        assert max(counts) / min(counts) < 1.2
+        for name in names:
+            assert lost(run, name) <= 0
+            assert never_twice(run.numbers[name])
