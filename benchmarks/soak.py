@@ -46,27 +46,32 @@ class Soak:
     """
 
     def __init__(self, pipeline: Pipeline, out: Path, names: list[str]) -> None:
-        self.rows: list[dict[str, float]] = []
         self.pipeline = pipeline
-        self._names = names
         self._process = psutil.Process()
-        self._file = (out / "soak.csv").open("w", newline="")
+        self._path = out / "soak.csv"
+        self._file = self._path.open("w", newline="")
         self._writer = csv.DictWriter(self._file, [*_COLUMNS, *names], restval=0)
         self._writer.writeheader()
         self._began = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
     def watch(self, seconds: float) -> None:
-        """Write a row every second for so long."""
+        """Write a row every second for so long. None of them is kept: it is memory that is measured."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(1.0, left))
-            self.rows.append(self._row(self.pipeline.numbers()))
-            self._writer.writerow(self.rows[-1])
+            self._writer.writerow(self._row(self.pipeline.numbers()))
             self._file.flush()
 
-    def close(self) -> None:
-        """Complete the file."""
+    def close(self) -> list[dict[str, float]]:
+        """Complete the file. All of its rows."""
         self._file.close()
+        with self._path.open(newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def _row(self, numbers: Numbers) -> dict[str, float]:
         rates = [stream.frame_rate for stream in numbers.streams if stream.status.state is StreamState.ONLINE]
@@ -76,7 +81,7 @@ class Soak:
             return max((getattr(latency, name) for latency in latencies), default=0.0) * 1e3
 
         return {
-            "seconds": round(time.monotonic() - self._began, 1),
+            "seconds": round(self.seconds, 1),
             "rss_mb": round(self._process.memory_info().rss / _MB, 1),
             "fds": self._process.num_fds(),
             "threads": self._process.num_threads(),
@@ -175,17 +180,17 @@ def soak(inputs: list[str], names: list[str], model: Path, arguments: argparse.N
     thread.start()
     watching = Soak(pipeline, arguments.out, names)
     watching.watch(min(60.0, 10.0 + 20.0 * arguments.minutes))
-    one = watching.rows[len(watching.rows) // 2 :]
+    added = watching.seconds
     for location in inputs[1:]:
         pipeline.add(location)
     watching.watch(10.0)  # until all are there
-    start, process, began = pipeline.numbers(), psutil.Process(), time.monotonic()
+    start, process, began = pipeline.numbers(), psutil.Process(), watching.seconds
     cpu = process.cpu_times()
     watching.watch(60.0 * arguments.minutes)
-    used, end, seconds = process.cpu_times(), pipeline.numbers(), time.monotonic() - began
+    used, end, seconds = process.cpu_times(), pipeline.numbers(), watching.seconds - began
     pipeline.close()
     thread.join()
-    watching.close()
+    rows = watching.close()
     (arguments.out / "soak.jsonl").unlink()
     cores = (used.user + used.system - cpu.user - cpu.system) / seconds
     print(f"our share of the machine: {cores:.2f} of {os.cpu_count() or 1} cores")
@@ -199,10 +204,11 @@ def soak(inputs: list[str], names: list[str], model: Path, arguments: argparse.N
     before = {stream.status.source_id: stream for stream in start.streams}
     counts = [stream.frames - before[stream.status.source_id].frames for stream in end.streams]
     unhurt = [count for number, count in enumerate(counts) if number % _HURT_EVERY != _HURT_EVERY - 1]
-    drawn = plot(watching.rows, names, arguments.out / "soak.png")
+    drawn = plot(rows, names, arguments.out / "soak.png")
     print(f"in {arguments.out}: soak.csv, {'soak.png' if drawn else 'no picture: pip install matplotlib'}")
-    rows = [row for row in watching.rows if row["seconds"] > watching.rows[-1]["seconds"] - seconds]
-    return report(one, rows, unhurt, sum(unhurt) / seconds / (len(unhurt) * arguments.rate), arguments)
+    one = [row for row in rows if added / 2 < row["seconds"] < added]
+    late = [row for row in rows if row["seconds"] > began]
+    return report(one, late, unhurt, sum(unhurt) / seconds / (len(unhurt) * arguments.rate), arguments)
 
 
 def report(
