@@ -412,6 +412,7 @@ def test_outputs_of_live_streams_are_closed_at_the_same_time(tmp_path: Path, mod
     pipeline.parts.outputs[:] = [Output(name, Meeting()) for name in "abc"]
     pipeline.close()
     assert pipeline.errors == []
+    pipeline.parts.outputs.clear()
 
 
 def test_a_fault_while_outputs_are_closed_is_raised(tmp_path: Path, model: Path) -> None:
