@@ -15,6 +15,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests compile, build and tune is not left in the user's cache, and what the user has tuned is not used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENSORTAP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of real models, videos and images that `TENSORTAP_TEST_ASSETS` names."""

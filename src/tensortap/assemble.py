@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -14,17 +14,19 @@ from typing import Any
 
 from tensortap.config import Settings
 from tensortap.decode.outputs import Feeding, Head
-from tensortap.errors import SourceError, TensortapError, UsageError
-from tensortap.loading import load_callable
+from tensortap.errors import EngineError, MissingDependencyError, SourceError, TensortapError, UsageError
+from tensortap.loading import import_meanwhile, load_callable, taken_by
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
+from tensortap.portable.engines.gpu import nvidia_gpu_here
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
+from tensortap.portable.threads import Mode, decoding_threads, mode_for
 from tensortap.reading import (
     Nobody,
     create_decoder,
@@ -36,15 +38,19 @@ from tensortap.reading import (
 )
 from tensortap.recording.reader import Recording
 from tensortap.recording.replay import ReplayRuntime
-from tensortap.registry import AUTO_ENGINES, ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.registry import AUTO_ENGINES, ENGINES, GPU_ENGINES, SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.background import BackgroundSink
 from tensortap.sinks.names import OutputName, parse_output, shown
 from tensortap.sinks.stream.encoder import Encoding
 from tensortap.taps import Tap
 from tensortap.text import printable
 from tensortap.timing import StageClock
+from tensortap.tuned import Choice, recall
 from tensortap.types import Frame, Poses, StreamInfo
 from tensortap.zoo import resolve
+
+_log = logging.getLogger(__name__)
+_BATCH_TIMEOUT_SECONDS = 0.04
 
 
 @dataclass(eq=False)
@@ -127,6 +133,9 @@ def assemble(
         engine=engine,
         engine_reason=made.reason,
     )
+    if tracker_class is not None:
+        # Needed when people first cross. Not earlier, because it would hold the interpreter's lock while the engine loads.
+        import_meanwhile("scipy.optimize")
     for stream in streams:
         _track(stream, settings, parts, tracker_class)
         _introduce(stream, outputs)
@@ -215,8 +224,12 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
     model = read_model(model_path)
     sources = _open_sources(settings, inputs, opened)
     feeding = feeding_for(settings, model)
-    engine, reason = create_engine(settings, model)
+    mode = settings.mode
+    if mode == "auto":
+        mode = mode_for([source.stream for source in sources], hold_open=settings.keep_running)
+    engine, reason = create_engine(settings, model, mode)
     opened.callback(engine.close)
+    timeout = settings.batch_timeout
     runtime = PortableRuntime(
         sources,
         engine,
@@ -225,7 +238,8 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
         max_frames=settings.max_frames,
         max_latency_seconds=settings.max_latency,
         hold_open=settings.keep_running,
-        batch_timeout_seconds=settings.batch_timeout,
+        batch_timeout_seconds=timeout if timeout is not None else 0.0 if mode == "latency" else _BATCH_TIMEOUT_SECONDS,
+        mode=mode,
         clock=clock,
     )
     return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
@@ -263,7 +277,20 @@ def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
             f"-i {recordings[0].location} is a recording and {other.location} is none. It is replayed without a model, "
             "the other needs one: run them one after the other."
         )
-    for name in ("model", "engine", "precision", "batch_size", "imgsz", "letterbox", "color", "mean", "scale", "threads"):
+    for name in (
+        "model",
+        "engine",
+        "precision",
+        "batch_size",
+        "imgsz",
+        "letterbox",
+        "color",
+        "mean",
+        "scale",
+        "threads",
+        "mode",
+        "engine_streams",
+    ):
         if getattr(settings, name) != Settings.model_fields[name].default:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(settings, name)}: {recordings[0].location} is a recording; what its "
@@ -280,8 +307,11 @@ def _model_path(settings: Settings, find_model: Callable[[str], Path]) -> Path:
     return find_model(settings.model)
 
 
-def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
+def create_engine(settings: Settings, model: ModelInfo, mode: Mode = "throughput") -> tuple[Engine, str]:
     """The engine that the settings ask for, with the model loaded, and why it is this one.
+
+    Args:
+        mode: what it is to be set up for.
 
     Raises:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
@@ -299,21 +329,32 @@ def create_engine(settings: Settings, model: ModelInfo) -> tuple[Engine, str]:
     if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
         raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
 
-    def create(name: str) -> Engine:
+    def create(name: str, tuned: Choice | None = None) -> Engine:
         engine_class = load("engine", ENGINES, name)
         engine: Engine = engine_class(
             model,
             InputFormat(feeding.color, feeding.scale, feeding.mean),
             network_wh=(width, height),
-            batch_size=settings.batch_size or wanted.batch or 1,
-            precision=settings.precision,
+            batch_size=settings.batch_size or wanted.batch or (tuned.batch_size if tuned else 1),
+            precision=tuned.precision if tuned else settings.precision,
             threads=settings.threads,
+            # Engines of installed packages need not know of these.
+            **taken_by(
+                engine_class, {"mode": mode, "streams": settings.engine_streams or (tuned.engine_streams if tuned else None)}
+            ),
         )
         return engine
 
     if settings.engine != "auto":
         return create(settings.engine), "asked for by name"
-    return first_that_loads([(name, partial(create, name)) for name in AUTO_ENGINES])
+    tuned = recall(model.path, mode, (height, width)) if settings.precision == "auto" else None
+    if tuned is not None:
+        try:
+            return create(tuned.choice.engine, tuned.choice), f"tuned on {tuned.when[:10]} to be the fastest here"
+        except (EngineError, MissingDependencyError) as exc:
+            _log.warning("What tensortap tune found, %s, cannot be had any more: %s", tuned.choice, exc)
+    names = (*GPU_ENGINES, *AUTO_ENGINES) if nvidia_gpu_here() else AUTO_ENGINES
+    return first_that_loads([(name, partial(create, name)) for name in names])
 
 
 def first_frame(location: str) -> Frame:
@@ -334,8 +375,7 @@ def _open_sources(settings: Settings, inputs: Sequence[Input], opened: ExitStack
     """All streams, or one error that names every input that cannot be opened."""
     sources: list[Source] = []
     errors: list[TensortapError] = []
-    # FFmpeg's own choice for one file; with many, each has its thread already.
-    threads = 0 if len(inputs) < (os.cpu_count() or 1) else 1
+    threads = decoding_threads(len(inputs))
     for source_id, found in enumerate(inputs):
         try:
             source = _open_source(settings, source_id, found, threads)

@@ -134,6 +134,11 @@ class Settings(BaseModel):
     """How frames are placed in the network input: `auto` as the authors of the head do, or the name of a policy."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Cores the engine may use; `None` for all."""
+    mode: Literal["auto", "latency", "throughput"] = "auto"
+    """What to be after: every frame soon (only the newest waits, one batch at a time), or many frames. `auto` is latency for
+    one camera alone."""
+    engine_streams: int | None = Field(default=None, ge=1, le=256)
+    """Batches that the engine works on at the same time; `None` is its own choice for the mode."""
 
     decoder: str = "auto"
     """`auto` recognises the head; `none` finds nobody, for any model; a name of the registry; or your own, `my.py:decode`."""
@@ -164,8 +169,8 @@ class Settings(BaseModel):
     """Pack recorded tensors where that makes them much smaller."""
     max_frames: int | None = Field(default=None, ge=1)
     """Stop each stream after so many frames."""
-    batch_timeout: float = Field(default=0.04, ge=0, le=10)
-    """Seconds that a batch waits to be filled while the engine has nothing else to do."""
+    batch_timeout: float | None = Field(default=None, ge=0, le=10)
+    """Seconds that a batch waits to be filled while the engine has nothing else to do; `None` is 0.04, and 0 for latency."""
 
     codec: Literal["h264", "h265"] = "h264"
     """Of videos, served and pushed pictures."""

@@ -59,8 +59,27 @@ class Letterbox:
 
     def place_in_source(self, points: np.ndarray) -> None:
         """float32 (..., 2 or more), network -> source pixels, in place: for arrays that the caller has just made."""
-        scale, shift = self._to_source
-        points[..., :2] = points[..., :2] * scale + shift
+        if points.ndim == 3 and points.flags.c_contiguous:  # all values of one person in a row: three times as fast
+            scale, shift = self._rows_to_source(*points.shape[1:])
+            rows = points.reshape(len(points), len(scale))
+            rows[...] = rows * scale + shift
+        else:
+            scale, shift = self._to_source
+            points[..., :2] = points[..., :2] * scale + shift
+
+    def _rows_to_source(self, num_points: int, num_values: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and shift, float64 (num_points * num_values,) each, of points that lie one after the other."""
+        found = self._rows.get((num_points, num_values))
+        if found is None:
+            scale, shift = np.ones((num_points, num_values)), np.zeros((num_points, num_values))
+            scale[:, :2], shift[:, :2] = self._to_source
+            found = self._rows[num_points, num_values] = scale.ravel(), shift.ravel()
+        return found
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+        """What `_rows_to_source` has worked out."""
+        return {}
 
     @cached_property
     def _to_source(self) -> tuple[np.ndarray, np.ndarray]:

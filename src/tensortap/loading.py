@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -59,6 +60,17 @@ def load_callable(text: str, flag: str, offered: Mapping[str, Any] | None = None
     if not callable(found):
         raise UsageError(f"{flag} {text}: {name} is {type(found).__name__}, not a function.")
     return found  # type: ignore[no-any-return]
+
+
+def import_meanwhile(module: str) -> None:
+    """Import a module in a thread of its own, while something else waits. Who needs it earlier waits for it; who never does
+    is not told if it cannot be had."""
+
+    def load() -> None:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+    threading.Thread(target=load, name="tensortap-import").start()
 
 
 def taken_by(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:

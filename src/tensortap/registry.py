@@ -10,6 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from tensortap.errors import MissingDependencyError, PluginError, UsageError
@@ -22,9 +23,11 @@ class Entry:
     target: str
     """`module:Class`."""
     needs: tuple[str, ...] = ()
-    """Modules that must be importable for it."""
+    """Modules that must be importable for it; `a|b` is either."""
     install: str = "pip install tensortap"
     """The line that brings them."""
+    build: tuple[str, str] | None = None
+    """What the first of them must have been built with, and a glob for the file in its folder that tells."""
 
 
 DECODERS = {
@@ -41,10 +44,23 @@ ENGINES = {
     "onnxruntime": Entry(
         "tensortap.portable.engines.onnxruntime:OnnxRuntimeEngine", ("onnxruntime", "onnx"), "pip install onnxruntime onnx"
     ),
+    "onnxruntime-cuda": Entry(
+        "tensortap.portable.engines.onnxruntime_cuda:OnnxRuntimeCudaEngine",
+        ("onnxruntime", "onnx"),
+        "pip uninstall -y onnxruntime && pip install onnx onnxruntime-gpu",
+        build=("CUDA", "capi/*onnxruntime_providers_cuda*"),
+    ),
     "openvino": Entry("tensortap.portable.engines.openvino:OpenVinoEngine", ("openvino",), "pip install openvino"),
+    "tensorrt": Entry(
+        "tensortap.portable.engines.tensorrt:TensorRtEngine",
+        ("tensorrt", "onnx", "cupy|torch", "array_api_compat"),
+        'pip install "tensortap[tensorrt]"',
+    ),
 }
 AUTO_ENGINES = ("openvino", "onnxruntime")
 """`--engine auto` takes the first of these that is installed and loads the model: the fastest on a CPU first."""
+GPU_ENGINES = ("tensorrt", "onnxruntime-cuda")
+"""These come before them where there is an NVIDIA GPU."""
 SINKS = {
     "coco": Entry("tensortap.sinks.coco:CocoSink"),
     "jsonl": Entry("tensortap.sinks.jsonl:JsonlSink"),
@@ -79,7 +95,18 @@ TRACKERS = {
 
 def missing_modules(entry: Entry) -> list[str]:
     """The modules that this entry needs and that are not installed; empty if it can be used."""
-    return [module for module in entry.needs if importlib.util.find_spec(module) is None]
+    missing = [
+        needed.replace("|", " or ")
+        for needed in entry.needs
+        if not any(importlib.util.find_spec(module) for module in needed.split("|"))
+    ]
+    if not missing and entry.build:
+        built_with, file = entry.build
+        spec = importlib.util.find_spec(entry.needs[0])
+        folders = (spec and spec.submodule_search_locations) or []
+        if not any(True for folder in folders for _ in Path(folder).glob(file)):
+            missing.append(f"{entry.needs[0]} with {built_with}")
+    return missing
 
 
 PLUGIN_KINDS = {"decoder": DECODERS, "engine": ENGINES, "sink": SINKS, "source": SOURCES, "tracker": TRACKERS}

@@ -34,7 +34,7 @@ def values(key: str) -> list[str]:
 
 def check_command(words: list[str]) -> None:
     """A command line of ours: its command and every flag of it exist."""
-    command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app).get_command(None, words[0])  # type: ignore[attr-defined]
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert {word for word in words[1:] if word.startswith("-")} <= flags
 

@@ -17,7 +17,7 @@ from tensortap.bench.case import Case, Level, Row, Spread
 from tensortap.errors import UsageError
 from tensortap.geometry import Letterbox
 from tensortap.pipeline import Pipeline
-from tensortap.portable.engines.base import Engine, Request
+from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime
 from tensortap.types import Frame, TensorFrame
@@ -179,9 +179,9 @@ def _to_poses(pipeline: Pipeline) -> tuple[Step, Step]:
         request.start(engine.batch_size)
 
     def finish(request: Request) -> None:
-        outputs = request.wait()
+        outputs = as_batch(request.wait())
         for slot, (frame, box) in enumerate(placed[id(request)]):
-            decoder(TensorFrame(frame, {name: output[slot] for name, output in outputs.items()}, box))
+            decoder(TensorFrame(frame, outputs.frame(slot), box))
 
     return start, finish
 

@@ -27,10 +27,10 @@ from tensortap.cli.console import (
     print_table,
 )
 from tensortap.cli.fetch import fetch_model
+from tensortap.cli.numbers import numbers
 from tensortap.cli.running import stop_on_signals
 from tensortap.cli.scene import write_video
 from tensortap.config import Settings
-from tensortap.errors import UsageError
 
 _SCENE = "scene://street?people=6&seed=3&size=1280x720&fps=30&seconds=10"
 
@@ -62,12 +62,12 @@ def bench(
         check_suffix(path)
     before = read(compare) if compare else []
     cases = [
-        _case(path, name, wanted, size, shape, letterbox, threads, _numbers("--streams", streams), rounds, seconds)
+        _case(path, name, wanted, size, shape, letterbox, threads, numbers("--streams", streams), rounds, seconds)
         for path, name, wanted, size, shape in itertools.product(
             [fetch_model(name, quiet=quiet) for name in model],
             engine.split(","),
             precision.split(","),
-            _numbers("--batch", batch) if batch else [None],
+            numbers("--batch", batch) if batch else [None],
             imgsz.split(",") if imgsz else [None],
         )
     ]
@@ -88,17 +88,6 @@ def bench(
         _print_changes(compare, changes(before, report.rows))
     if interrupted or report.failures:
         raise typer.Exit(EXIT_INTERRUPTED if interrupted else EXIT_FAILURE)
-
-
-def _numbers(flag: str, text: str) -> list[int]:
-    """ "1,4,12" -> [1, 4, 12]."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError as exc:
-        raise UsageError(f"{flag} {text}: should be whole numbers with commas between them, e.g. 1,4,12.") from exc
-    if min(numbers) < 1:
-        raise UsageError(f"{flag} {text}: should be 1 or more.")
-    return numbers
 
 
 def _case(

@@ -19,10 +19,13 @@ from tensortap.cli.console import EXIT_FAILURE, DebugOption, JsonOption, print_j
 from tensortap.cli.selftest import self_test
 from tensortap.errors import PluginError, UsageError
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
+from tensortap.portable.engines.gpu import find_gpu, nvidia_gpu_here
 from tensortap.portable.quiet_openvino import import_openvino
+from tensortap.portable.threads import Mode, batches_at_once, decoding_threads, usable_cores
 from tensortap.registry import (
     AUTO_ENGINES,
     ENGINES,
+    GPU_ENGINES,
     PLUGIN_KINDS,
     TRACKERS,
     WEB,
@@ -101,6 +104,7 @@ def _report() -> dict[str, Any]:
     builds = {build: version for build in _OPENCV_BUILDS if (version := _version(build))}
     engines = {name: _engine(name, entry) for name, entry in ENGINES.items()}
     usable = [name for name in AUTO_ENGINES if engines[name]["available"]]
+    on_gpu = [name for name in GPU_ENGINES if engines[name]["available"]] if nvidia_gpu_here() else []
     broken = _broken_packages()
     added = _plugins()
     opencv: dict[str, str | None] = {**builds} if builds else {"opencv-python-headless": None}
@@ -109,11 +113,13 @@ def _report() -> dict[str, Any]:
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "usable_cores": _usable_cores(), "features": cpu_features()},
+        "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "usable_cores": usable_cores(), "features": cpu_features()},
         "packages": {name: _version(name) for name in _PACKAGES if name not in _OPENCV_BUILDS} | opencv,
         "ffmpeg": _ffmpeg(),
         "engines": engines,
-        "auto_engine": usable[0] if usable else None,
+        "auto_engine": next(iter([*on_gpu, *usable]), None),
+        "nvidia_gpu": nvidia_gpu_here(),
+        "threads": _threads(),
         "trackers": {
             name: {"available": not missing_modules(entry), "install": entry.install} for name, entry in TRACKERS.items()
         },
@@ -121,13 +127,34 @@ def _report() -> dict[str, Any]:
         "web": {"available": not missing_modules(WEB), "install": WEB.install},
         "problems": [
             *broken,
-            *_engine_problems(usable),
+            *_engine_problems(usable, on_gpu),
             *_opencv_problems(list(builds)),
             *(each["problem"] for each in added if each["problem"]),
             *(sentence for kind in PLUGIN_KINDS for sentence in hidden_plugins(kind)),
         ],
-        "usable": bool(usable) and not broken,
+        "usable": bool(usable or on_gpu) and not broken,
     }
+
+
+def _threads() -> dict[str, dict[str, str]]:
+    """Who gets how many threads here, for the usual runs: what tensortap sets, not what libraries would choose."""
+    cores = usable_cores()
+    told: dict[str, dict[str, str]] = {}
+    runs: dict[str, tuple[Mode, int | None]] = {
+        "one camera": ("latency", None),
+        "one file": ("throughput", 1),
+        "16 files": ("throughput", 16),
+    }
+    for name, (mode, files) in runs.items():
+        at_once = batches_at_once(mode, cores)
+        told[name] = {
+            "mode": mode,
+            "openvino": f"{mode.upper()}, {cores} threads",
+            "onnxruntime": f"{at_once} x {max(1, cores // at_once)} threads",
+            "ffmpeg": f"{decoding_threads(files)} a file" if files else "1",
+            "opencv": "1",
+        }
+    return told
 
 
 def _plugins() -> list[dict[str, Any]]:
@@ -153,10 +180,6 @@ def _broken_packages() -> list[str]:
         except Exception as exc:  # a broken native library may raise anything
             problems.append(f"{package} cannot be imported: {exc}. Try: pip install --force-reinstall {package}")
     return problems
-
-
-def _usable_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(package: str) -> str | None:
@@ -192,10 +215,20 @@ def _offers(name: str) -> list[str]:
         return [
             f"{device}: {' '.join(core.get_property(device, 'OPTIMIZATION_CAPABILITIES'))}" for device in core.available_devices
         ]
-    return [str(provider) for provider in importlib.import_module(name).get_available_providers()]
+    if name == "tensorrt":
+        return [f"TensorRT {importlib.import_module('tensorrt').__version__} on {find_gpu().name}"]
+    providers = importlib.import_module("onnxruntime").get_available_providers()
+    wanted = "CUDAExecutionProvider" if name == "onnxruntime-cuda" else "CPUExecutionProvider"
+    if wanted not in providers:
+        raise RuntimeError(f"it has {', '.join(providers)} only")
+    return [wanted]
 
 
-def _engine_problems(usable: list[str]) -> list[str]:
+def _engine_problems(usable: list[str], on_gpu: list[str]) -> list[str]:
+    if nvidia_gpu_here() and not on_gpu:
+        return [f"There is an NVIDIA GPU, and no engine for it. Try: {ENGINES[GPU_ENGINES[0]].install}"]
+    if on_gpu:
+        return []
     if not usable:
         return ["No inference engine is usable. Try: pip install openvino onnxruntime onnx"]
     if usable[0] != AUTO_ENGINES[0]:
@@ -230,8 +263,12 @@ def _print(report: dict[str, Any]) -> None:
     for name, engine in report["engines"].items():
         auto = " (auto takes it)" if name == report["auto_engine"] else ""
         state = f"[green]available[/]{auto}" if engine["available"] else f"[yellow]{escape(engine['problem'])}[/]"
-        engines.add_row(name, state, escape("; ".join(engine["offers"])) or f"[dim]{engine['install']}[/]")
+        engines.add_row(name, state, escape("; ".join(engine["offers"])) or f"[dim]{escape(engine['install'])}[/]")
     console.print(engines)
+    threads = Table("threads", *next(iter(report["threads"].values())), box=None, padding=(0, 2), header_style="dim")
+    for name, run in report["threads"].items():
+        threads.add_row(name, *run.values())
+    console.print(threads)
     trackers = Table("tracker", "", box=None, padding=(0, 2), header_style="dim")
     usable = [name for name, tracker in report["trackers"].items() if tracker["available"]]
     trackers.add_row(", ".join(usable), "[green]available[/]")

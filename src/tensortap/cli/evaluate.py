@@ -54,7 +54,7 @@ def evaluate(
     compare: Annotated[
         list[str] | None, typer.Option(help="Another model, or a precision of the same one; may be given several times.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, tensorrt or onnxruntime-cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     letterbox: Annotated[str, typer.Option(help="How images are placed in the network input.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Images a batch.")] = None,

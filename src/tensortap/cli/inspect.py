@@ -41,7 +41,7 @@ def inspect(
     iou_thres: Annotated[float, typer.Option(help="With -i: of boxes that overlap by more, the best stays.")] = 0.45,
     max_det: Annotated[int, typer.Option(help="With -i: at most so many people.")] = 300,
     letterbox: Annotated[str, typer.Option(help="With -i: auto, or the name of a policy.")] = "auto",
-    engine: Annotated[str, typer.Option(help="With -i: auto, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="With -i: auto, openvino, onnxruntime, tensorrt or onnxruntime-cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="With -i: auto, f32, bf16 or f16.")] = "auto",
     imgsz: Annotated[str | None, typer.Option(help="With -i: network input of a dynamic model.")] = None,
     as_json: JsonOption = False,

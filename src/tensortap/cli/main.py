@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.main
+from typer.core import TyperGroup
 
 from tensortap import __version__
-from tensortap.cli import bench, demo, doctor, evaluate, inspect, models, nvinfer, quantize, record, run, scene
 from tensortap.cli.console import (
     EXIT_BROKEN_PIPE,
     EXIT_FAILURE,
@@ -20,26 +22,54 @@ from tensortap.cli.console import (
     print_traceback,
     set_up_logging,
 )
+from tensortap.cli.several import SeveralValuesCommand
 from tensortap.errors import TensortapError, UsageError
 
+_COMMANDS = {
+    "run": "tensortap.cli.run:run",
+    "record": "tensortap.cli.record:record",
+    "demo": "tensortap.cli.demo:demo",
+    "eval": "tensortap.cli.evaluate:evaluate",
+    "bench": "tensortap.cli.bench:bench",
+    "inspect": "tensortap.cli.inspect:inspect",
+    "models": "tensortap.cli.models:models",
+    "nvinfer-config": "tensortap.cli.nvinfer:nvinfer_config",
+    "quantize": "tensortap.cli.quantize:quantize",
+    "scene": "tensortap.cli.scene:scene",
+    "tune": "tensortap.cli.tune:tune",
+    "doctor": "tensortap.cli.doctor:doctor",
+}
+_TAKE_SEVERAL_VALUES = {"run", "record", "quantize", "tune"}
+"""`-i a.mp4 b.mp4`."""
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is asked for: each brings packages that the others do without."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, function = _COMMANDS[cmd_name].partition(":")
+        one = typer.Typer(pretty_exceptions_enable=False, context_settings=_CONTEXT, add_completion=False)
+        register = (
+            one.command(cmd_name, cls=SeveralValuesCommand) if cmd_name in _TAKE_SEVERAL_VALUES else one.command(cmd_name)
+        )
+        register(getattr(importlib.import_module(module), function))
+        return typer.main.get_command(one)
+
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
+    cls=_Commands,
     name="tensortap",
     help="From videos and images to people's poses, through a model's raw output tensors.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_CONTEXT,
 )
-app.command("run", cls=run.RunCommand)(run.run)
-app.command("record", cls=run.RunCommand)(record.record)
-app.command("demo")(demo.demo)
-app.command("eval")(evaluate.evaluate)
-app.command("bench")(bench.bench)
-app.command("inspect")(inspect.inspect)
-app.command("models")(models.models)
-app.command("nvinfer-config")(nvinfer.nvinfer_config)
-app.command("quantize", cls=run.RunCommand)(quantize.quantize)
-app.command("scene")(scene.scene)
-app.command("doctor")(doctor.doctor)
 
 
 def _print_version(value: bool) -> None:

@@ -21,14 +21,12 @@ from tensortap.portable.engines.base import InputFormat
 from tensortap.portable.model import image_input
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime
-from tensortap.quantize.agreement import agreement, find
+from tensortap.quantize.agreement import AGREEMENT_TOLERANCE, agreement, find
 from tensortap.quantize.calibration import Picture, gather, network_input
 from tensortap.quantize.onnxruntime import quantize_onnxruntime
 from tensortap.quantize.openvino import is_available, quantize_openvino
 
 _AP_TOLERANCE = 0.01
-_AGREEMENT_TOLERANCE = 0.15
-"""An INT8 yolov8n-pose that lost nothing of its AP agrees to 0.89 in a crowd, where small people come and go."""
 
 
 def quantize(
@@ -51,7 +49,7 @@ def quantize(
         typer.Option(
             min=0,
             max=1,
-            help=f"Most that may be lost: {_AP_TOLERANCE} of AP, or {_AGREEMENT_TOLERANCE} of the agreement in OKS.",
+            help=f"Most that may be lost: {_AP_TOLERANCE} of AP, or {AGREEMENT_TOLERANCE} of the agreement in OKS.",
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the model even if it lost more.")] = False,
@@ -74,7 +72,7 @@ def quantize(
         except BaseException:
             _remove(target)
             raise
-    allowed = tolerance if tolerance is not None else (_AP_TOLERANCE if truth else _AGREEMENT_TOLERANCE)
+    allowed = tolerance if tolerance is not None else (_AP_TOLERANCE if truth else AGREEMENT_TOLERANCE)
     is_good = outcome["lost"] <= allowed
     if not (is_good or keep):
         _remove(target)

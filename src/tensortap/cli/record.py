@@ -27,7 +27,7 @@ def record(
     outputs: Annotated[list[str] | None, typer.Option("--output", "-o", help="The recording, e.g. street.tap.")] = None,
     frames: Annotated[bool, typer.Option("--frames", help="Store the pictures too, as JPEG (lossy).")] = False,
     no_compress: Annotated[bool, typer.Option("--no-compress", help="Larger files, less work for the CPU.")] = False,
-    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, tensorrt or onnxruntime-cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,

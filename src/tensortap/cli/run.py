@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from tensortap.cli.console import DebugOption, JsonOption, console, set_log_format
 from tensortap.cli.fetch import fetch_model
-from tensortap.cli.running import run_pipeline
+from tensortap.cli.running import run_pipeline, stop_on_signals
 from tensortap.config_file import FILE_NAME, ConfigFile, ServiceOptions, read_config
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
@@ -20,29 +20,6 @@ from tensortap.sinks.names import parse_output
 
 _LIVE = "Live streams"
 _PICTURES = "Videos, served and pushed pictures"
-_INPUT_FLAGS = {"-i", "--input"}
-_TAKES_SEVERAL = _INPUT_FLAGS | {"-o", "--output"}
-
-
-class RunCommand(TyperCommand):
-    """Lets `-i` and `-o` take several values: `-i a.mp4 b.mp4 photos/`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the flag before every further value, as Typer wants it."""
-        expanded: list[str] = []
-        flag, num_values = "", 0
-        # The original DeepStream application spells it so.
-        for arg in ["--nvinfer-config" if arg == "-config" else arg for arg in [*args, "--"]]:
-            name, equals, value = arg.partition("=")
-            if arg.startswith("-") and arg != "-":
-                if flag and not num_values:
-                    raise UsageError(f"{flag} needs a value, e.g. {'-i street.mp4' if flag in _INPUT_FLAGS else '-o out.mp4'}.")
-                flag, num_values = (name, int(bool(equals))) if name in _TAKES_SEVERAL else ("", 0)
-                expanded += [name, value] if flag and equals else [] if flag else [arg]
-            else:
-                expanded += [flag, arg] if flag else [arg]
-                num_values += 1
-        return super().parse_args(ctx, expanded[:-1])
 
 
 def run(
@@ -74,7 +51,7 @@ def run(
     nvinfer_config: Annotated[
         Path | None, typer.Option("--nvinfer-config", help="nvinfer file, INI or YAML; flags that are given override it.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, tensorrt or onnxruntime-cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
@@ -83,6 +60,12 @@ def run(
     mean: Annotated[str | None, typer.Option(help="Subtracted from the channels, in 0..255: 123.7,116.3,103.5.")] = None,
     scale: Annotated[str | None, typer.Option(help="Factor of the channels after that: 0.00392, or one for each.")] = None,
     threads: Annotated[int | None, typer.Option(help="Cores that the engine may use.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="auto, latency (newest frame, no waiting: auto for one camera) or throughput.")
+    ] = "auto",
+    engine_streams: Annotated[
+        int | None, typer.Option(help="Batches that the engine works on at once; by default its own choice.")
+    ] = None,
     decoder: Annotated[
         str, typer.Option(help="auto, none (tensors alone, any model), a decoder's name, or your own: my.py:decode.")
     ] = "auto",
@@ -106,8 +89,9 @@ def run(
     ] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop each input after so many frames.")] = None,
     batch_timeout: Annotated[
-        float, typer.Option(help="Seconds that a batch waits to be filled while the engine idles.")
-    ] = 0.04,
+        float | None,
+        typer.Option(help="Seconds that a batch waits to be filled while the engine idles: 0.04, or 0 for latency."),
+    ] = None,
     max_latency: Annotated[
         float | None, typer.Option(rich_help_panel=_LIVE, help="Drop frames that are older, in seconds.")
     ] = None,
@@ -141,6 +125,12 @@ def run(
     ] = None,
     web: Annotated[str | None, typer.Option(help="Serve /metrics and /healthz, e.g. at :8080.")] = None,
     log_format: Annotated[str, typer.Option(help="text, or json: one object a line on the standard error.")] = "text",
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune", help="First find out how the model runs fastest here, unless that is known: see tensortap tune."
+        ),
+    ] = False,
     profile: Annotated[
         Path | None, typer.Option(help="Trace every frame through every stage into this .json, for ui.perfetto.dev.")
     ] = None,
@@ -177,6 +167,8 @@ def run(
         "mean": mean,
         "scale": scale,
         "threads": threads,
+        "mode": mode,
+        "engine_streams": engine_streams,
         "decoder": decoder,
         "kpt_shape": kpt_shape,
         "taps": taps or [],
@@ -206,6 +198,8 @@ def run(
     }
     # What is left at its default is not said: it must not override what a file says.
     told |= {name: value for name, value in settings.items() if _is_given(context, name)}
+    if tune:
+        _tune(settings | told, quiet)
     run_pipeline(
         lambda: Pipeline(**{"inputs": [], **told}, find_model=partial(fetch_model, quiet=quiet)),
         quiet=quiet,
@@ -221,6 +215,21 @@ def _config_file(path: Path | None, inputs: list[str] | None) -> ConfigFile:
     if path is None and (inputs or not Path(FILE_NAME).is_file()):
         return ConfigFile(Path(FILE_NAME), {}, {})
     return read_config(path or Path(FILE_NAME))
+
+
+def _tune(told: Mapping[str, Any], quiet: bool) -> None:
+    if told["engine"] != "auto":
+        raise UsageError(f"--tune finds the engine; --engine {told['engine']} names one. Leave one of them out.")
+    if told.get("model") is None or not told.get("inputs"):
+        raise UsageError("--tune needs --model and -i.")
+    from tensortap.cli.tune import tune_unless_tuned  # not for runs that do without it
+
+    names = ("imgsz", "threads", "decoder", "kpt_shape", "letterbox", "color", "mean", "scale", "conf_thres")
+    inputs = [told["inputs"]] if isinstance(told["inputs"], str) else told["inputs"]
+    with stop_on_signals():
+        tune_unless_tuned(
+            fetch_model(told["model"], quiet=quiet), inputs, told["mode"], {name: told[name] for name in names}, quiet
+        )
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -115,7 +115,9 @@ def _run(pipeline: Pipeline, quiet: bool, on_result: OnResult | None) -> Tensort
     """Run to the end, to Ctrl-C, or to the error that is given back; the outputs are complete then."""
     parts = pipeline.parts
     if not quiet:
-        engine = f"{parts.engine.name} ({parts.engine.precision}): {parts.engine_reason}"
+        mode = getattr(parts.runtime, "mode", "throughput")
+        told = "" if mode == "throughput" else f", set up for {mode}"
+        engine = f"{parts.engine.name} ({parts.engine.precision}){told}: {parts.engine_reason}"
         console.print(f"[bold]{escape(printable(parts.model.path.name))}[/] on {escape(engine)}", soft_wrap=True)
         if parts.head:
             console.print(f"[dim]{parts.head.decoder}: {escape(parts.head.reason)}[/]", soft_wrap=True)
@@ -157,6 +159,9 @@ def _outcome(pipeline: Pipeline, started: float, error: TensortapError | None) -
         "precision": parts.engine.precision,
         "device": parts.engine.device,
         "batch_size": parts.engine.batch_size,
+        "mode": getattr(parts.runtime, "mode", None),
+        "engine_streams": getattr(parts.engine, "streams", None),
+        "engine_threads": getattr(parts.engine, "threads", None),
         "frames": summary.frames,
         "inferred": summary.inferred,
         "people": summary.people,

@@ -14,6 +14,7 @@ import numpy as np
 from tensortap.decode.grids import ScoreMap, score_maps
 from tensortap.decode.nms import nms
 from tensortap.errors import DecodeError
+from tensortap.geometry import Letterbox
 from tensortap.skeletons import Skeleton, skeleton_for
 from tensortap.types import Poses, TensorFrame
 
@@ -144,7 +145,7 @@ class PoseDecoder(ABC):
             "scores that are no numbers": ~np.isfinite(scores),
             f"scores above {_MAX_SCORE}": scores > _MAX_SCORE,
             "boxes that are no numbers": _in_any_column(~np.isfinite(boxes)),
-            f"boxes that reach further than {_MAX_REACH} network inputs": _in_any_column(np.abs(boxes) > _reach(network_wh)),
+            f"boxes that reach further than {_MAX_REACH} network inputs": _in_any_column(np.abs(boxes) > reach_of(network_wh)),
             _INSIDE_OUT: _in_any_column(boxes[:, 2:] < boxes[:, :2]),
         }
         if found.class_ids is not None:
@@ -157,7 +158,7 @@ class PoseDecoder(ABC):
         points = np.abs(found.keypoints(np.arange(len(found.rows)))).reshape(len(found.rows), num_values)
         return {
             "keypoints that are no numbers": _in_any_column(~np.isfinite(points)),
-            f"keypoints further away than {_MAX_REACH} network inputs": _in_any_column(points > _reach(network_wh)),
+            f"keypoints further away than {_MAX_REACH} network inputs": _in_any_column(points > reach_of(network_wh)),
         }
 
     def score_maps(self, frame: TensorFrame) -> list[ScoreMap]:
@@ -172,6 +173,15 @@ class PoseDecoder(ABC):
         Raises:
             DecodeError: it is not there.
         """
+        name = self.output_of(frame, wanted)
+        return name, frame.tensors[name]
+
+    def output_of(self, frame: TensorFrame, wanted: str | None) -> str:
+        """The name of that output; nothing is read of it.
+
+        Raises:
+            DecodeError: it is not there.
+        """
         tensors = frame.tensors
         name = wanted
         if name is None and len(tensors) == 1:
@@ -179,12 +189,12 @@ class PoseDecoder(ABC):
         if name is None or name not in tensors:
             expected = "one output" if wanted is None else f"the output {wanted!r}"
             raise DecodeError(f"{self.name} decodes {expected}; this frame has {', '.join(map(repr, tensors)) or 'none'}.")
-        return name, tensors[name]
+        return name
 
     def _people(self, frame: TensorFrame, found: Candidates) -> Poses:
         """Candidates -> those that can be people -> NMS -> pixels of the source."""
         network_wh = frame.letterbox.network_wh
-        reach = _reach(network_wh)
+        reach = reach_of(network_wh)
         boxes, scores, class_ids = found[1:4]
         # The sum of squares is a number, and small, only if all values are: one cheap look in the normal case.
         if not (
@@ -201,16 +211,24 @@ class PoseDecoder(ABC):
             found = self._without(frame, found, self.keypoint_faults(found, network_wh))
             kept = self._kept(found)
             points = self._points(found, kept)
-        num_people = len(kept)
+        self._place(frame.letterbox, points)
+        return self._poses(points, found.scores[kept], None if found.class_ids is None else found.class_ids[kept])
+
+    def _place(self, box: Letterbox, points: np.ndarray) -> None:
+        """Points as `_points` gives them, in place: from pixels of the network to those of the source."""
+        box.place_in_source(points)
+        if self.clip:
+            np.clip(points[..., :2], 0, box.source_wh, out=points[..., :2])
+
+    def _poses(self, points: np.ndarray, scores: np.ndarray, class_ids: np.ndarray | None) -> Poses:
+        """People of points in the source, which become theirs."""
+        num_people = len(points)
         if not num_people:
             return self._nobody
-        frame.letterbox.place_in_source(points)
-        if self.clip:
-            np.clip(points[..., :2], 0, frame.letterbox.source_wh, out=points[..., :2])
         return Poses(
             boxes_xyxy=points[:, :2, :2].reshape(num_people, 4),
-            scores=found.scores[kept],
-            class_ids=np.zeros(num_people, np.int64) if found.class_ids is None else found.class_ids[kept].astype(np.int64),
+            scores=scores,
+            class_ids=np.zeros(num_people, np.int64) if class_ids is None else class_ids.astype(np.int64),
             keypoints=points[:, 2:],
             skeleton=self.skeleton,
         )
@@ -223,12 +241,14 @@ class PoseDecoder(ABC):
 
     def _points(self, found: Candidates, places: np.ndarray) -> np.ndarray:
         """float32 (n, 2 + K, 3): both corners of the box and the keypoints, which go back to the source in one step."""
-        num_people = len(places)
+        return self._joined(found.boxes_xyxy[places], found.keypoints(places))
+
+    def _joined(self, boxes_xyxy: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+        """The same of boxes (n, 4) and keypoints (n, K*d)."""
+        num_people = len(boxes_xyxy)
         points = np.ones((num_people, 2 + self.num_keypoints, 3), np.float32)
-        points[:, :2, :2] = found.boxes_xyxy[places].reshape(num_people, 2, 2)
-        points[:, 2:, : self.keypoint_dims] = found.keypoints(places).reshape(
-            num_people, self.num_keypoints, self.keypoint_dims
-        )
+        points[:, :2, :2] = boxes_xyxy.reshape(num_people, 2, 2)
+        points[:, 2:, : self.keypoint_dims] = keypoints.reshape(num_people, self.num_keypoints, self.keypoint_dims)
         return points
 
     def _without(self, frame: TensorFrame, found: Candidates, faults: dict[str, np.ndarray]) -> Candidates:
@@ -267,7 +287,7 @@ class PoseDecoder(ABC):
             )
 
 
-def _reach(network_wh: tuple[int, int]) -> float:
+def reach_of(network_wh: tuple[int, int]) -> float:
     """Network pixels."""
     return float(_MAX_REACH * max(network_wh))
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tensortap.decode.base import Candidates, PoseDecoder, above, corners, single_precision
+from tensortap.batches import BatchTensors
+from tensortap.decode.base import Candidates, PoseDecoder, above, corners, reach_of, single_precision
+from tensortap.decode.batch import BatchPeople, Head, people_of_batch, people_on_host
 from tensortap.errors import DecodeError
-from tensortap.types import TensorFrame
+from tensortap.geometry import Letterbox
+from tensortap.types import Poses, TensorFrame
+
+
+class _Decoded(NamedTuple):
+    """A batch's people."""
+
+    people: BatchPeople
+    points: np.ndarray
+    """float32 (N, 2 + K, 3): corners and keypoints in the source, for frames of this letterbox."""
+    letterbox: Letterbox
+    """The first frame's."""
 
 
 class YoloPoseDecoder(PoseDecoder):
@@ -34,6 +47,24 @@ class YoloPoseDecoder(PoseDecoder):
         self.transposed = transposed
         self.num_values = 4 + num_classes + self.num_keypoints * self.keypoint_dims
 
+    def __call__(self, frame: TensorFrame) -> Poses:
+        """The people in one frame, best first, in pixels of the source. All frames of a batch are decoded with its first one,
+        on the device where the tensors are on one.
+
+        Raises:
+            DecodeError: the tensor is missing or does not have `4 + nc + K*d` rows.
+        """
+        if isinstance(frame.tensors, BatchTensors):
+            found, slot = self._of_batch(frame, frame.tensors), frame.tensors.slot
+            if found is not None and not found.people.for_host[slot]:
+                people, mine = found.people, slice(found.people.starts[slot], found.people.starts[slot + 1])
+                points = found.points[mine].copy()
+                if frame.letterbox is not found.letterbox:  # streams of another size in one batch
+                    points = self._joined(people.boxes_xyxy[mine], people.keypoints[mine])
+                    self._place(frame.letterbox, points)
+                return self._poses(points, people.scores[mine], people.class_ids[mine])
+        return super().__call__(frame)
+
     def candidates(self, frame: TensorFrame, threshold: float) -> Candidates | None:
         """Only the scores are read in full, boxes of the candidates only, keypoints of the people who stay only.
 
@@ -42,11 +73,7 @@ class YoloPoseDecoder(PoseDecoder):
         """
         name, tensor = self.tensor(frame, self.output)
         values = tensor.T if self.transposed else tensor
-        if values.ndim != 2 or values.shape[0] != self.num_values:
-            raise DecodeError(
-                f"Model output {name!r} is {tensor.shape}; yolo-pose with {self.num_classes} classes and "
-                f"{self.num_keypoints} keypoints of {self.keypoint_dims} values expects {self.num_values} rows."
-            )
+        self._check(name, tensor.shape)
         classes = values[4 : 4 + self.num_classes]
         scores = classes[0] if self.num_classes == 1 else classes.max(axis=0)
         rows = above(scores, threshold)
@@ -60,6 +87,42 @@ class YoloPoseDecoder(PoseDecoder):
             None if self.num_classes == 1 else classes[:, rows].argmax(axis=0),
             lambda places: single_precision(_columns(keypoints, rows[places]).T),
         )
+
+    def _of_batch(self, frame: TensorFrame, tensors: BatchTensors) -> _Decoded | None:
+        """The people of the frame's batch, decoded once; `None` where one frame after the other is better."""
+        notes = tensors.batch.notes
+        if self not in notes:
+            name = self.output_of(frame, self.output)
+            array = tensors.batch.arrays[name]
+            self._check(name, tuple(array.shape[1:]))
+            head = Head(
+                num_classes=self.num_classes,
+                num_values=self.num_values,
+                conf_thres=self.conf_thres,
+                iou_thres=self.iou_thres,
+                max_det=self.max_det,
+                reach=reach_of(frame.letterbox.network_wh),
+            )
+            people: BatchPeople | None = None
+            if not isinstance(array, np.ndarray):
+                people = people_of_batch(array.swapaxes(1, 2) if self.transposed else array, head)
+            elif len(array) > 1 and array.flags.c_contiguous and not self.transposed:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    people = people_on_host(array, head)
+            notes[self] = None
+            if people is not None:
+                points = self._joined(people.boxes_xyxy, people.keypoints)
+                self._place(frame.letterbox, points)
+                notes[self] = _Decoded(people, points, frame.letterbox)
+        found: _Decoded | None = notes[self]
+        return found
+
+    def _check(self, name: str, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 or shape[1 if self.transposed else 0] != self.num_values:
+            raise DecodeError(
+                f"Model output {name!r} is {shape}; yolo-pose with {self.num_classes} classes and "
+                f"{self.num_keypoints} keypoints of {self.keypoint_dims} values expects {self.num_values} rows."
+            )
 
 
 def _columns(values: np.ndarray, columns: np.ndarray) -> np.ndarray:

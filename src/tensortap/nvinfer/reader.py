@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from tensortap.errors import UsageError
 
 
@@ -77,6 +75,8 @@ def _read_ini(file: ConfigFile, text: str) -> None:
 
 
 def _read_yaml(file: ConfigFile, text: str) -> None:
+    import yaml  # not for runs without such a file
+
     try:
         root = yaml.compose(text)
     except yaml.YAMLError as exc:

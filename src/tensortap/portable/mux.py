@@ -48,6 +48,7 @@ class Mux:
 
     Args:
         queue_size: frames that wait in each stream's queue at most.
+        live_queue_size: the same for live streams; by default no fewer. With 1, only the newest frame waits.
         max_latency_seconds: live frames that are older are dropped rather than collected.
         hold_open: do not end with the last stream; another one may be added.
         now: a clock in seconds.
@@ -58,12 +59,14 @@ class Mux:
         self,
         queue_size: int = 4,
         *,
+        live_queue_size: int | None = None,
         max_latency_seconds: float | None = None,
         hold_open: bool = False,
         now: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.queue_size = queue_size
+        self._live_queue_size = live_queue_size or queue_size
         self._max_latency_seconds = max_latency_seconds
         self._hold_open = hold_open
         self._now = now
@@ -103,7 +106,9 @@ class Mux:
             now = self._now()
             if queue.live:
                 queue.awaited = True
-                while queue.frames and (len(queue.frames) >= self.queue_size or now - queue.frames[0].since > _FRESH_SECONDS):
+                while queue.frames and (
+                    len(queue.frames) >= self._live_queue_size or now - queue.frames[0].since > _FRESH_SECONDS
+                ):
                     queue.frames.popleft()
                     queue.dropped_behind += 1
             captured = frame.info.capture_ns
@@ -202,7 +207,7 @@ class Mux:
             return True
         # A stream can never hold more than its queue: when all are full, waiting brings nothing.
         return all(
-            len(queue.frames) >= (1 if queue.live and not only_full else self.queue_size)
+            len(queue.frames) >= ((self._live_queue_size if only_full else 1) if queue.live else self.queue_size)
             for queue in queues
             if queue.running and queue.awaited
         ) and (self._any() or not any(queue.running for queue in queues))

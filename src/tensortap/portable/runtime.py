@@ -15,19 +15,22 @@ import cv2
 import numpy as np
 
 from tensortap import tracing
+from tensortap.batches import TensorBatch
 from tensortap.errors import SourceError, UsageError
 from tensortap.geometry import Letterbox
 from tensortap.metrics import Durations, StreamStatus
-from tensortap.portable.engines.base import Engine, Request
+from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.mux import Mux
 from tensortap.portable.opencv_threads import OPENCV_THREADS
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.threads import Mode
 from tensortap.timing import StageClock
 from tensortap.types import Frame, StreamEvent, StreamInfo, StreamState, TensorFrame
 
 _log = logging.getLogger(__name__)
 _JOIN_SECONDS = 1.5
 _POLL_SECONDS = 0.001
+_NO_TENSORS: Mapping[str, np.ndarray] = MappingProxyType({})
 _TURN_SECONDS = 0.5
 """The loop turns at least so often, frames or not."""
 
@@ -93,6 +96,7 @@ class PortableRuntime:
         max_latency_seconds: drop frames of live streams that are older when the engine could take them.
         hold_open: go on when the last stream has ended, for streams that are added later.
         batch_timeout_seconds: how long a batch waits to be filled while the engine has nothing else to do.
+        mode: for `latency`, only the newest frame of a live stream waits, and none is handed to an engine that is busy.
         clock: gets the laps of `decode wait`, `preprocess` and `engine wait`.
     """
 
@@ -107,12 +111,14 @@ class PortableRuntime:
         max_latency_seconds: float | None = None,
         hold_open: bool = False,
         batch_timeout_seconds: float = 0.1,
+        mode: Mode = "throughput",
         clock: StageClock | None = None,
     ) -> None:
         self.sources: list[Source] = []
         self.engine = engine
         self.failures: list[SourceError] = []
         """Streams that broke while others went on, in the order in which they broke."""
+        self.mode = mode
         self.engine_seconds = Durations()
         """From the start of each batch to its tensors."""
         self.latest_turn = time.monotonic()
@@ -124,7 +130,12 @@ class PortableRuntime:
         self._clock = clock or StageClock()
         # Enough for two batches, with the frames in between that are not inferred, and not too many decoded frames in memory.
         queue_size = max(4, 2 * engine.batch_size, min(32, engine.batch_size * (interval + 1)))
-        self._mux = Mux(queue_size, max_latency_seconds=max_latency_seconds, hold_open=hold_open)
+        self._mux = Mux(
+            queue_size,
+            live_queue_size=engine.batch_size if mode == "latency" else None,
+            max_latency_seconds=max_latency_seconds,
+            hold_open=hold_open,
+        )
         # No more than one stream alone can have waiting: a slow stream must not make the fast ones wait for it.
         self._collect_size = min(engine.batch_size * (interval + 1), queue_size)
         self._collected: deque[Frame] = deque()
@@ -206,7 +217,8 @@ class PortableRuntime:
                 self._start(source)
         self._clock.restart()
         in_flight: deque[_Batch] = deque()
-        idle = deque(self.engine.requests)
+        # A second batch would wait in the engine, where no newer frame can take its place.
+        idle = deque(self.engine.requests[:1] if self.mode == "latency" else self.engine.requests)
         try:
             while True:
                 self.latest_turn = time.monotonic()
@@ -431,18 +443,16 @@ class PortableRuntime:
 
     def _finished(self, batch: _Batch, idle: deque[Request]) -> Iterator[TensorFrame]:
         """The tensors of a batch, frame by frame, once the engine is done with it."""
-        outputs: Mapping[str, np.ndarray] = {}
+        outputs: TensorBatch | None = None
         if batch.request is not None:
-            outputs = batch.request.wait()
+            outputs = as_batch(batch.request.wait())
             self.engine_seconds.add(time.monotonic() - batch.started)
         self._clock.lap("engine wait")
         trace = tracing.active()
         for frame, box, slot in batch.frames:
             if trace is not None and slot is not None:
                 trace.end("in the engine", frame.info)
-            # `...`, because a scalar for each frame is an array of no axes, not a number.
-            tensors = {} if slot is None else {name: output[slot, ...] for name, output in outputs.items()}
-            yield TensorFrame(frame, MappingProxyType(tensors), box)
+            yield TensorFrame(frame, _NO_TENSORS if slot is None or outputs is None else outputs.frame(slot), box)
             self._clock.restart()
         if batch.request is not None:
             idle.append(batch.request)

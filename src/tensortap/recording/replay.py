@@ -36,6 +36,10 @@ class RecordedEngine:
     """Width and height of the network input; `None` where nobody says."""
     requests: Sequence[Any] = field(default=())
     """None."""
+    streams: int = 0
+    """None."""
+    threads: int = 0
+    """None."""
 
     def close(self) -> None:
         """Nothing to release."""

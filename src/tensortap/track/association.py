@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 OKS_TOLERANCE = 2.0
 """By how much the sigmas of OKS are widened: they describe how exactly people annotate a still picture, but from one frame
@@ -143,6 +142,8 @@ def assign(pairs: Pairs, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
     """
     if _each_once(pairs.rows) and _each_once(pairs.columns):
         return pairs.rows, pairs.columns  # nobody is contested
+    from scipy.optimize import linear_sum_assignment  # a third of a second, which `assemble` has begun
+
     matrix = np.zeros(shape)
     # A pair that passed by its IoU may have next to no similarity, but it may be joined.
     matrix[pairs.rows, pairs.columns] = np.maximum(pairs.similarity, 1e-6)

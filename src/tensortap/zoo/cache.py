@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from tensortap.cache import cache_folder
 from tensortap.errors import DownloadError
 
 _POLL_SECONDS = 0.1
-
-
-def cache_folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """`TENSORTAP_CACHE`, or what the platform has for caches with `tensortap` in it. It need not exist."""
-    if environ.get("TENSORTAP_CACHE"):
-        return Path(environ["TENSORTAP_CACHE"]).expanduser().absolute()
-    if platform == "win32" and environ.get("LOCALAPPDATA"):
-        return Path(environ["LOCALAPPDATA"], "tensortap", "Cache")
-    if platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tensortap"
-    # The XDG base directory specification: a relative path is to be ignored.
-    if os.path.isabs(environ.get("XDG_CACHE_HOME", "")):
-        return Path(environ["XDG_CACHE_HOME"], "tensortap")
-    return Path.home() / ".cache" / "tensortap"
 
 
 def models_folder() -> Path:

@@ -7,13 +7,14 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tensortap.errors import DownloadError, ModelError
 from tensortap.zoo.cache import models_folder, only_one
-from tensortap.zoo.convert import can_export, export, unpack
-from tensortap.zoo.download import Progress, download, megabytes, sha256_of
 from tensortap.zoo.table import ZOO, ZooModel
+
+if TYPE_CHECKING:
+    from tensortap.zoo.download import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +97,15 @@ def _cached(model: ZooModel, on_progress: Progress | None, notice: Callable[[str
     target = models_folder() / model.file_name
     if target.is_file():
         return target
+    return _fetch(model, target, on_progress, notice)
+
+
+def _fetch(model: ZooModel, target: Path, on_progress: Progress | None, notice: Callable[[str], object]) -> Path:
+    """Download it and make a model of it."""
+    # Here, because whoever has the model does without HTTP, TLS and archives.
+    from tensortap.zoo.convert import can_export, export, unpack
+    from tensortap.zoo.download import download, megabytes
+
     fetched = target.with_name(model.download_name)
     with only_one(
         target.with_name(f".{model.name}.lock"), lambda: notice(f"Waiting for another process that fetches {model.name}.")
@@ -122,6 +132,8 @@ def _cached(model: ZooModel, on_progress: Progress | None, notice: Callable[[str
 
 def _check(path: Path, model: ZooModel) -> None:
     """A download that is there already: put there by hand, or left by an export that failed."""
+    from tensortap.zoo.download import sha256_of
+
     if model.sha256 and (found := sha256_of(path)) != model.sha256:
         raise DownloadError(
             f"{path} is not the file that {model.url} gives: its SHA-256 is {found} instead of {model.sha256}. "

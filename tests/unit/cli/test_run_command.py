@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.core import TyperCommand
 
-from tensortap.cli.run import RunCommand
+from tensortap.cli.several import SeveralValuesCommand
 from tensortap.errors import UsageError
 
 
@@ -15,7 +15,7 @@ from tensortap.errors import UsageError
 def expand(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What Typer is given for the words on the command line."""
     monkeypatch.setattr(TyperCommand, "parse_args", lambda self, ctx, args: args)
-    return lambda text: " ".join(RunCommand("run").parse_args(None, text.split()))
+    return lambda text: " ".join(SeveralValuesCommand("run").parse_args(None, text.split()))
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,27 @@ def test_a_live_frame_does_not_wait_for_the_result_of_another() -> None:
         reader.join(10)
     assert frames == ["cam0", "cam1"]
     assert run.engine_seconds.distribution().count == 2
+
+
+def test_for_latency_only_the_newest_frame_waits_and_the_engine_gets_one_at_a_time() -> None:
+    engine = ReplayEngine(OUTPUT, network_wh=(64, 64))
+    requests = [_SlowRequest(engine, request.images) for request in engine.requests]
+    engine.requests = requests
+    camera = Camera(0)
+    with runtime(camera, engine=engine, mode="latency", batch_timeout_seconds=0.0) as run:
+        items = iter(run)
+        frames: list[int] = []
+        reader = threading.Thread(target=lambda: frames.extend(next_frame(items).info.index for _ in range(2)))
+        camera.show(0)
+        reader.start()
+        assert requests[0].started.wait(10)
+        for index in range(1, 6):
+            camera.show(index)
+        deadline = time.monotonic() + 10
+        while run.status()[0].dropped_behind < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        requests[0].finished.set()
+        reader.join(10)
+        assert frames == [0, 5]
+        assert run.status()[0].dropped_behind == 4
+        assert not requests[1].started.is_set()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from tensortap.batches import TensorBatch
 from tensortap.errors import EngineError
 
 
@@ -40,7 +41,10 @@ class Request(Protocol):
         ...
 
     def wait(self) -> Mapping[str, np.ndarray]:
-        """Output name -> read-only (num_frames, ...), valid until this request starts again. Raises EngineError."""
+        """Output name -> read-only (num_frames, ...), valid until this request starts again. Raises EngineError.
+
+        A `TensorBatch` where they are still on a device.
+        """
         ...
 
 
@@ -59,6 +63,10 @@ class Engine(Protocol):
     """Output name -> shape without batch axis."""
     requests: Sequence[Request]
     """As many as keep the backend busy, and one more that the caller fills or reads meanwhile."""
+    streams: int
+    """Batches that it works on at the same time."""
+    threads: int
+    """Threads that compute; 0 on a GPU."""
 
     def close(self) -> None:
         """Wait for what is in flight and release everything."""
@@ -72,13 +80,14 @@ class BatchAxis:
 
     Args:
         outputs: of a full batch, as the backend gave them.
+            Only their shapes are looked at.
         batch_size: B.
 
     Raises:
         EngineError: an output does not begin with the batch, and there are more frames than one.
     """
 
-    def __init__(self, outputs: Mapping[str, np.ndarray], batch_size: int) -> None:
+    def __init__(self, outputs: Mapping[str, Any], batch_size: int) -> None:
         self._batch_size = batch_size
         self._without = {name for name, output in outputs.items() if output.shape[:1] != (batch_size,)}
         if self._without and batch_size > 1:
@@ -94,17 +103,26 @@ class BatchAxis:
         Raises:
             EngineError: an output has another number of rows than frames.
         """
-        frames = {}
-        for name, output in outputs.items():
-            if name in self._without:
-                frames[name] = read_only(output[None])
-                continue
-            if len(output) not in (num_frames, self._batch_size):
-                raise EngineError(
-                    f"Output {name!r} is {output.shape} for {num_frames} frames: its first axis is not the batch."
-                )
-            frames[name] = read_only(output[:num_frames])
-        return frames
+        return {name: read_only(self.frames(name, output, num_frames)) for name, output in outputs.items()}
+
+    def frames(self, name: str, output: Any, num_frames: int) -> Any:
+        """(num_frames, ...) of one output, on whichever device it is. Raises EngineError as `split` does."""
+        if name in self._without:
+            return output[None]
+        if output.shape[0] not in (num_frames, self._batch_size):
+            raise EngineError(f"Output {name!r} is {output.shape} for {num_frames} frames: its first axis is not the batch.")
+        return output[:num_frames]
+
+
+def as_batch(outputs: Mapping[str, np.ndarray]) -> TensorBatch:
+    """What `wait()` gave, frame by frame, for decoders that read all frames of a batch together."""
+    return outputs if isinstance(outputs, TensorBatch) else TensorBatch(outputs, outputs.__getitem__)
+
+
+def first_line(error: Exception) -> str:
+    """What a backend says of an error, without the trace that may follow."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

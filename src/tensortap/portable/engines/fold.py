@@ -13,14 +13,19 @@ from tensortap.portable.engines.base import InputFormat
 from tensortap.portable.model import ImageInput, ModelInfo, image_input
 
 _PREFIX = "tensortap_input"
+WIDENED = "tensortap_output_"
+"""What the names of outputs begin with that were bfloat16."""
 _QUANTISED_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"}
 _FLOAT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE}
 
 
-def folded_onnx(model: ModelInfo, input_format: InputFormat) -> tuple[bytes, str]:
+def folded_onnx(model: ModelInfo, input_format: InputFormat, *, cast_first: bool = False) -> tuple[bytes, str]:
     """The model with an input `tensortap_input`, uint8 (B, H, W, 3), in front of its own; and what it computes in.
 
     Outputs of bfloat16, which NumPy has not, are widened to float32 under another name, in the same place.
+
+    Args:
+        cast_first: turn the bytes into floats before anything else, for backends that can do nothing else with them.
 
     Raises:
         EngineError: the weights cannot be read, or the input has a type that pictures cannot be turned into.
@@ -32,7 +37,7 @@ def folded_onnx(model: ModelInfo, input_format: InputFormat) -> tuple[bytes, str
     wanted = image_input(model)
     graph = proto.graph
     own = next(each for each in graph.input if each.name == wanted.name)
-    nodes, constants = _conversion(wanted, input_format)
+    nodes, constants = _conversion(wanted, input_format, cast_first)
     batch, height, width = _axes(own, wanted)
     graph.input.remove(own)
     graph.input.insert(0, helper.make_tensor_value_info(_PREFIX, TensorProto.UINT8, [batch, height, width, 3]))
@@ -46,7 +51,7 @@ def folded_onnx(model: ModelInfo, input_format: InputFormat) -> tuple[bytes, str
         raise EngineError(f"{model.path} is larger than 2 GB; use --engine openvino.") from exc
 
 
-def _conversion(wanted: ImageInput, input_format: InputFormat) -> tuple[list[Any], list[Any]]:
+def _conversion(wanted: ImageInput, input_format: InputFormat, cast_first: bool) -> tuple[list[Any], list[Any]]:
     """Nodes and constants from the pictures to the network's own input, which keeps its name."""
     nodes: list[Any] = []
     constants: list[Any] = []
@@ -62,13 +67,16 @@ def _conversion(wanted: ImageInput, input_format: InputFormat) -> tuple[list[Any
         nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         current = name
 
+    if wanted.dtype in _FLOAT_TYPES and cast_first:
+        add("Cast", to=_FLOAT_TYPES[wanted.dtype])
     if wanted.layout == "NCHW":
-        # As bytes: a quarter of the memory that moves after the cast.
+        # As bytes, if possible: a quarter of the memory that moves after the cast.
         add("Transpose", perm=[0, 3, 1, 2])
     if wanted.dtype in _FLOAT_TYPES:
         shape = (1, 3, 1, 1) if wanted.layout == "NCHW" else (1, 1, 1, 3)
         dtype = np.dtype(wanted.dtype)
-        add("Cast", to=_FLOAT_TYPES[wanted.dtype])
+        if not cast_first:
+            add("Cast", to=_FLOAT_TYPES[wanted.dtype])
         if any(input_format.mean):
             add("Sub", np.array(input_format.mean, dtype).reshape(shape))
         scale = np.array(input_format.scale, dtype)
@@ -84,7 +92,7 @@ def _widened_outputs(graph: Any) -> list[Any]:
     nodes = []
     for output in graph.output:
         if output.type.tensor_type.elem_type == TensorProto.BFLOAT16:
-            widened = f"tensortap_output_{output.name}"
+            widened = f"{WIDENED}{output.name}"
             nodes.append(helper.make_node("Cast", [output.name], [widened], name=widened, to=TensorProto.FLOAT))
             output.name = widened
             output.type.tensor_type.elem_type = TensorProto.FLOAT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -12,10 +11,11 @@ import numpy as np
 import onnxruntime as ort
 
 from tensortap.errors import EngineError
-from tensortap.portable.engines.base import BatchAxis, InputFormat
+from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line
 from tensortap.portable.engines.cpu import cpu_name
 from tensortap.portable.engines.fold import folded_onnx
 from tensortap.portable.model import ModelInfo, image_input
+from tensortap.portable.threads import Mode, batches_at_once, usable_cores
 
 _WATCHDOG_SECONDS = 60.0
 
@@ -51,15 +51,15 @@ class OnnxRuntimeRequest:
         except FutureTimeoutError as exc:
             raise EngineError(f"ONNX Runtime has given no result for {_WATCHDOG_SECONDS:.0f} s.") from exc
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
-            raise EngineError(f"ONNX Runtime failed during inference: {_first_line(exc)}") from exc
+            raise EngineError(f"ONNX Runtime failed during inference: {first_line(exc)}") from exc
         return self._engine.split(dict(zip(self._engine.output_names, arrays, strict=True)), self._num_frames)
 
 
 class OnnxRuntimeEngine:
     """A model in ONNX Runtime's CPU provider: one session, run by several threads at a time.
 
-    Each thread runs a batch of its own on one core: without a barrier after every layer, two threads on two cores do more
-    than one run that uses both.
+    For throughput each thread runs a batch of its own on one core: without a barrier after every layer, two threads on two
+    cores do more than one run that uses both. For latency one run uses them all.
 
     Args:
         model: an ONNX file.
@@ -68,6 +68,8 @@ class OnnxRuntimeEngine:
         batch_size: frames a request; must be the model's own where that is fixed.
         precision: `auto`, or what the model's file says anyway: ONNX Runtime computes in the types of the graph.
         threads: cores to use; `None` for all.
+        mode: `latency` works on one batch with all cores, `throughput` on one with each.
+        streams: on how many; `None` is what the mode says.
 
     Raises:
         EngineError: ONNX Runtime cannot load the model, or not in that precision.
@@ -84,6 +86,8 @@ class OnnxRuntimeEngine:
         batch_size: int = 1,
         precision: str = "auto",
         threads: int | None = None,
+        mode: Mode = "throughput",
+        streams: int | None = None,
     ) -> None:
         if model.format != "onnx":
             raise EngineError(f"ONNX Runtime cannot load {model.path.name}, an OpenVINO model. Use --engine openvino.")
@@ -102,21 +106,24 @@ class OnnxRuntimeEngine:
         self.fixed_batch = wanted.batch is not None
         self.device = cpu_name()
         self.output_names = [output.name for output in model.outputs]
-        cores = threads or _usable_cores()
+        cores = threads or usable_cores()
+        self.streams = streams or batches_at_once(mode, cores)
+        each = max(1, cores // self.streams)
+        self.threads = self.streams * each
         options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = each
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(folded, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
-            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {_first_line(exc)}") from exc
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {first_line(exc)}") from exc
         self._fetched = [output.name for output in self._session.get_outputs()]
         self._input_name = self._session.get_inputs()[0].name
         self._batch_axis: BatchAxis | None = None
-        self._workers = ThreadPoolExecutor(cores, thread_name_prefix="tensortap-onnxruntime")
+        self._workers = ThreadPoolExecutor(self.streams, thread_name_prefix="tensortap-onnxruntime")
         shape = (batch_size, network_wh[1], network_wh[0], 3)
-        self.requests = [OnnxRuntimeRequest(self, np.zeros(shape, np.uint8)) for _ in range(cores + 1)]
+        self.requests = [OnnxRuntimeRequest(self, np.zeros(shape, np.uint8)) for _ in range(self.streams + 1)]
         try:
             self.outputs = self._warm_up()
         except EngineError:
@@ -146,12 +153,3 @@ class OnnxRuntimeEngine:
         request.start(self.batch_size)
         outputs = request.wait()
         return {name: output.shape[1:] for name, output in outputs.items()}
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tensortap.cache import cache_folder
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import BatchAxis, InputFormat
 from tensortap.portable.engines.cpu import cpu_name
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.portable.quiet_openvino import import_openvino
+from tensortap.portable.threads import Mode
 
 ov = import_openvino()
 
@@ -86,6 +88,8 @@ class OpenVinoEngine:
         batch_size: frames a request; must be the model's own where that is fixed.
         precision: `auto` is the plug-in's choice, bf16 on CPUs that have it; else `f32`, `bf16` or `f16`.
         threads: cores to use; `None` for all.
+        mode: `latency` works on one batch with all cores, `throughput` on several.
+        streams: on how many; `None` is the plug-in's choice for the mode.
 
     Raises:
         EngineError: OpenVINO cannot load the model, or the CPU lacks the precision.
@@ -102,21 +106,25 @@ class OpenVinoEngine:
         batch_size: int = 1,
         precision: str = "auto",
         threads: int | None = None,
+        mode: Mode = "throughput",
+        streams: int | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.device = cpu_name()
         core = ov.Core()
-        config = self._config(core, precision, threads)
+        config = self._config(core, precision, threads, mode, streams)
         try:
             network = core.read_model(model.path)
             _fix_shape(network, model, network_wh, batch_size)
             network = _fold_input(network, model, input_format)
-            compiled = core.compile_model(network, "CPU", config)
+            compiled = _compiled(core, network, config)
         except RuntimeError as exc:
             raise EngineError(f"OpenVINO {_version()} cannot load {model.path.name}: {_first_line(exc)}") from exc
         self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if any(node.get_type_name() == "FakeQuantize" for node in network.get_ops()):
             self.precision = f"int8+{self.precision}"
+        self.streams = int(compiled.get_property("NUM_STREAMS"))
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         names = [output.name for output in model.outputs]
         self._batch_axis: BatchAxis | None = None
         num_requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
@@ -134,8 +142,10 @@ class OpenVinoEngine:
         for request in self.requests:
             request.finish()
 
-    def _config(self, core: Any, precision: str, threads: int | None) -> dict[str, Any]:
-        config: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
+    def _config(self, core: Any, precision: str, threads: int | None, mode: Mode, streams: int | None) -> dict[str, Any]:
+        config: dict[str, Any] = {"PERFORMANCE_HINT": mode.upper()}
+        if streams is not None:
+            config["NUM_STREAMS"] = streams
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         if precision != "auto":
@@ -193,6 +203,16 @@ def _fold_input(network: Any, model: ModelInfo, input_format: InputFormat) -> An
         if output.get_element_type() == ov.Type.bf16:  # which NumPy has not: it would be read as float16
             processor.output(number).tensor().set_element_type(ov.Type.f32)
     return processor.build()
+
+
+def _compiled(core: Any, network: Any, config: dict[str, Any]) -> Any:
+    """Compiled, or read from the cache, where OpenVINO keeps what it has compiled under the model's digest and the settings."""
+    folder = str(cache_folder() / "openvino")
+    try:
+        return core.compile_model(network, "CPU", {**config, "CACHE_DIR": folder})
+    except RuntimeError as exc:  # a cache that is full, broken or may not be written
+        _log.debug("compiled without the cache in %s: %s", folder, _first_line(exc))
+        return core.compile_model(network, "CPU", config)
 
 
 def _version() -> str:

@@ -48,6 +48,8 @@ class ReplayEngine:
     name = "replay"
     precision = "f32"
     device = "memory"
+    streams = 1
+    threads = 0
 
     def __init__(
         self,

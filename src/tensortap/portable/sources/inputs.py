@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tensortap.errors import SourceError
 from tensortap.recording.format import is_recording
@@ -91,6 +90,8 @@ def _find(location: str) -> Input:
     if is_url(location):
         return _find_url(location)
     if location.startswith("file://"):
+        from urllib.request import url2pathname  # which brings HTTP and TLS
+
         location = url2pathname(urlsplit(location).path)
     if not location:
         raise SourceError("An input has no name: -i was given an empty text.")

@@ -1,0 +1,232 @@
+"""Memory, streams and events of an NVIDIA GPU, by way of CuPy or Torch: whichever is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from shutil import which
+from typing import Any, Protocol
+
+import numpy as np
+
+from tensortap.errors import EngineError, MissingDependencyError
+
+INSTALL_ARRAYS = "pip install cupy-cuda12x array-api-compat"
+_Shape = tuple[int, ...]
+
+
+class Event(Protocol):
+    """A place in a stream's work."""
+
+    def done(self) -> bool:
+        """Whether the device has come so far. Raises RuntimeError where the work before it failed."""
+        ...
+
+
+class Stream(Protocol):
+    """Work that the device does in order. Every method returns at once."""
+
+    @property
+    def handle(self) -> int:
+        """`cudaStream_t`."""
+        ...
+
+    def upload(self, host: np.ndarray, device: Any) -> None:
+        """Copy pinned memory to the device."""
+        ...
+
+    def download(self, device: Any, host: np.ndarray) -> None:
+        """Copy from the device into pinned memory."""
+        ...
+
+    def record(self) -> Event:
+        """An event after all that was asked for so far."""
+        ...
+
+
+class Gpu(Protocol):
+    """One device, and arrays on it."""
+
+    name: str
+    """As its maker calls it."""
+
+    def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
+        """Page-locked memory of the host, which the device reads and writes while the program goes on."""
+        ...
+
+    def empty(self, shape: _Shape, dtype: Any) -> Any:
+        """An array on the device."""
+        ...
+
+    def address(self, array: Any) -> int:
+        """Where an array lies on the device."""
+        ...
+
+    def view(self, address: int, shape: _Shape, dtype: Any, owner: object) -> Any:
+        """An array over memory of the device that belongs to `owner`."""
+        ...
+
+    def stream(self) -> Stream:
+        """A new stream."""
+        ...
+
+
+def nvidia_gpu_here() -> bool:
+    """Whether this machine has an NVIDIA GPU with a driver, as far as the system tells without loading CUDA."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvhost-gpu").exists() or which("nvidia-smi") is not None
+
+
+def gpu_names() -> list[str]:
+    """The NVIDIA GPUs of this machine as its driver calls them; empty where it does not tell."""
+    names = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = path.read_text(errors="replace").splitlines()
+        names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return names
+
+
+def find_gpu() -> Gpu:
+    """The current CUDA device, through CuPy, else through Torch.
+
+    Raises:
+        MissingDependencyError: neither is installed.
+        EngineError: no GPU can be used.
+    """
+    wrappers: Mapping[str, Callable[[], Gpu]] = {"cupy": CupyGpu, "torch": TorchGpu}
+    for module, wrapper in wrappers.items():
+        if importlib.util.find_spec(module) is not None:
+            try:
+                return wrapper()
+            except Exception as exc:  # missing CUDA libraries, no driver, no device: each has its own
+                raise EngineError(f"{module} cannot use a GPU here: {exc}. tensortap doctor says what is installed.") from exc
+    raise MissingDependencyError(f"Arrays on the GPU need cupy or torch, and neither is installed. Try: {INSTALL_ARRAYS}")
+
+
+class CupyGpu:
+    """The device through CuPy."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cupy = cupy
+        told = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"]
+        self.name = told.decode() if isinstance(told, bytes) else str(told)
+
+    def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
+        size = int(np.prod(shape, dtype=np.int64))
+        memory = self._cupy.cuda.alloc_pinned_memory(max(size * np.dtype(dtype).itemsize, 1))
+        return np.frombuffer(memory, dtype, size).reshape(shape)
+
+    def empty(self, shape: _Shape, dtype: Any) -> Any:
+        return self._cupy.empty(shape, dtype)
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
+    def view(self, address: int, shape: _Shape, dtype: Any, owner: object) -> Any:
+        cuda = self._cupy.cuda
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        memory = cuda.MemoryPointer(cuda.UnownedMemory(address, size, owner), 0)
+        return self._cupy.ndarray(shape, dtype, memory)
+
+    def stream(self) -> Stream:
+        return _CupyStream(self._cupy)
+
+
+class _CupyStream:
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self.handle = int(self._stream.ptr)
+
+    def upload(self, host: np.ndarray, device: Any) -> None:
+        device.set(host, stream=self._stream)
+
+    def download(self, device: Any, host: np.ndarray) -> None:
+        device.get(stream=self._stream, out=host, blocking=False)
+
+    def record(self) -> Event:
+        event = self._cupy.cuda.Event(disable_timing=True)
+        event.record(self._stream)
+        return _CupyEvent(event)
+
+
+class _CupyEvent:
+    def __init__(self, event: Any) -> None:
+        self._event = event
+
+    def done(self) -> bool:
+        return bool(self._event.done)
+
+
+class TorchGpu:
+    """The device through Torch."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._torch = torch
+        self.name = str(torch.cuda.get_device_name(torch.cuda.current_device()))
+
+    def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
+        array: np.ndarray = self._torch.empty(shape, dtype=self._type(dtype), pin_memory=True).numpy()
+        return array
+
+    def empty(self, shape: _Shape, dtype: Any) -> Any:
+        return self._torch.empty(shape, dtype=self._type(dtype), device="cuda")
+
+    def address(self, array: Any) -> int:
+        return int(array.data_ptr())
+
+    def view(self, address: int, shape: _Shape, dtype: Any, owner: object) -> Any:
+        return self._torch.as_tensor(_CudaArray(address, shape, np.dtype(dtype), owner), device="cuda")
+
+    def stream(self) -> Stream:
+        return _TorchStream(self._torch)
+
+    def _type(self, dtype: Any) -> Any:
+        """Torch's name of a NumPy type."""
+        return self._torch.from_numpy(np.empty(0, dtype)).dtype
+
+
+class _TorchStream:
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self._stream = torch.cuda.Stream()
+        self.handle = int(self._stream.cuda_stream)
+
+    def upload(self, host: np.ndarray, device: Any) -> None:
+        with self._torch.cuda.stream(self._stream):
+            device.copy_(self._torch.from_numpy(host), non_blocking=True)
+
+    def download(self, device: Any, host: np.ndarray) -> None:
+        with self._torch.cuda.stream(self._stream):
+            self._torch.from_numpy(host).copy_(device, non_blocking=True)
+
+    def record(self) -> Event:
+        event = self._torch.cuda.Event()
+        event.record(self._stream)
+        return _TorchEvent(event)
+
+
+class _TorchEvent:
+    def __init__(self, event: Any) -> None:
+        self._event = event
+
+    def done(self) -> bool:
+        return bool(self._event.query())
+
+
+class _CudaArray:
+    """Memory of the device as Numba's CUDA array interface, version 3, describes it."""
+
+    def __init__(self, address: int, shape: _Shape, dtype: np.dtype[Any], owner: object) -> None:
+        self._owner = owner
+        self.__cuda_array_interface__ = {
+            "shape": shape,
+            "typestr": dtype.str,
+            "data": (address, False),
+            "strides": None,
+            "version": 3,
+        }

@@ -1,0 +1,216 @@
+"""ONNX Runtime on an NVIDIA GPU, through its CUDA provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from tensortap.batches import TensorBatch
+from tensortap.errors import EngineError, MissingDependencyError
+from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line
+from tensortap.portable.engines.fold import folded_onnx
+from tensortap.portable.engines.gpu import Gpu, find_gpu
+from tensortap.portable.model import ModelInfo, image_input
+from tensortap.portable.threads import Mode
+
+_WATCHDOG_SECONDS = 60.0
+_NUM_WORKERS = 2
+"""While one batch computes, the other is copied."""
+_NUMPY_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    **{f"tensor({name})": getattr(np, name) for name in ("int8", "int16", "int32", "int64")},
+    **{f"tensor({name})": getattr(np, name) for name in ("uint8", "uint16", "uint32", "uint64")},
+    "tensor(bool)": np.bool_,
+}
+
+
+class OnnxRuntimeCudaRequest:
+    """One batch: an input on the device that is kept, and outputs that stay there until somebody looks at them."""
+
+    def __init__(self, engine: OnnxRuntimeCudaEngine, shape: tuple[int, ...]) -> None:
+        self.images = np.zeros(shape, np.uint8)
+        self._engine = engine
+        self._input = ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.uint8, engine.kind, 0)
+        self._result: Future[dict[str, Any]] | None = None
+        self._num_frames = 0
+
+    def start(self, num_frames: int) -> None:
+        """Begin inference. A batch that is not full runs with whatever the rest of it holds: CUDA looks for the fastest
+        convolutions anew for every other size."""
+        self._num_frames = num_frames
+        self._result = self._engine.workers.submit(self._run)
+
+    def done(self) -> bool:
+        """Whether the result is there, or an error."""
+        return self._result is not None and self._result.done()
+
+    def wait(self) -> Mapping[str, np.ndarray]:
+        """The outputs, on the device until somebody looks at them.
+
+        Raises:
+            EngineError: inference failed, or gave nothing for a minute.
+        """
+        assert self._result is not None, "wait() without start()"
+        try:
+            values = self._result.result(_WATCHDOG_SECONDS)
+        except FutureTimeoutError as exc:
+            raise EngineError(f"ONNX Runtime has given no result for {_WATCHDOG_SECONDS:.0f} s.") from exc
+        except Exception as exc:  # ONNX Runtime's own exceptions have no common base
+            raise EngineError(f"ONNX Runtime failed during inference: {first_line(exc)}") from exc
+        return self._engine.split(values, self._num_frames)
+
+    def _run(self) -> dict[str, Any]:
+        engine = self._engine
+        self._input.update_inplace(self.images)
+        binding = engine.session.io_binding()
+        binding.bind_ortvalue_input(engine.input_name, self._input)
+        for name in engine.fetched:
+            binding.bind_output(name, engine.kind, 0)  # from ONNX Runtime's arena, which keeps what it has once had
+        engine.session.run_with_iobinding(binding)
+        return dict(zip(engine.output_names, binding.get_outputs(), strict=True))
+
+
+class OnnxRuntimeCudaEngine:
+    """A model in ONNX Runtime's CUDA provider.
+
+    Args:
+        model: an ONNX file.
+        input_format: folded into the model together with uint8 and NHWC, by prepended nodes.
+        network_wh: width and height of the network input.
+        batch_size: frames a request; must be the model's own where that is fixed.
+        precision: `auto`, or what the model's file says anyway: ONNX Runtime computes in the types of the graph.
+        threads: no meaning here.
+        mode: for `latency` one batch at a time.
+        streams: batches that are copied or computed at the same time; `None` is 2, or 1 for latency.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime was installed without CUDA.
+        EngineError: it cannot load the model, or not on the GPU.
+    """
+
+    name = "onnxruntime-cuda"
+    provider = "CUDAExecutionProvider"
+    kind = "cuda"
+    """What ONNX Runtime calls the device's memory."""
+
+    def __init__(
+        self,
+        model: ModelInfo,
+        input_format: InputFormat,
+        *,
+        network_wh: tuple[int, int],
+        batch_size: int = 1,
+        precision: str = "auto",
+        threads: int | None = None,
+        mode: Mode = "throughput",
+        streams: int | None = None,
+    ) -> None:
+        del threads
+        self.streams, self.threads = streams or (1 if mode == "latency" else _NUM_WORKERS), 0
+        if self.provider not in ort.get_available_providers():
+            raise MissingDependencyError(
+                f"The engine {self.name!r} needs ONNX Runtime with CUDA; the one here, {ort.__version__}, has "
+                f"{', '.join(ort.get_available_providers())}. Try: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+            )
+        if model.format != "onnx":
+            raise EngineError(f"ONNX Runtime cannot load {model.path.name}, an OpenVINO model. Use its ONNX file.")
+        wanted = image_input(model)
+        if wanted.batch not in (None, batch_size):
+            raise EngineError(
+                f"--batch {batch_size}: the batch of {model.path.name} is fixed at {wanted.batch}. Export it as dynamic."
+            )
+        folded, self.precision = folded_onnx(model, input_format)
+        if precision not in ("auto", self.precision):
+            raise EngineError(
+                f"--precision {precision}: ONNX Runtime computes in the types of the model, here {self.precision}. "
+                "Export the model in that precision, or use --engine tensorrt."
+            )
+        self.session = self._load(folded, model)
+        self.batch_size = batch_size
+        self.output_names = [output.name for output in model.outputs]
+        outputs = self.session.get_outputs()
+        self.fetched = [output.name for output in outputs]
+        self._types = {name: _NUMPY_TYPES[output.type] for name, output in zip(self.output_names, outputs, strict=True)}
+        self.input_name = self.session.get_inputs()[0].name
+        self._gpu = self._arrays()
+        self.device = self._gpu.name if self._gpu else "GPU 0"
+        self._batch_axis: BatchAxis | None = None
+        self.workers = ThreadPoolExecutor(self.streams, thread_name_prefix="tensortap-onnxruntime-cuda")
+        shape = (batch_size, network_wh[1], network_wh[0], 3)
+        try:
+            self.requests = [OnnxRuntimeCudaRequest(self, shape) for _ in range(self.streams + 1)]
+            self.outputs = self._warm_up()
+        except Exception as exc:
+            self.close()
+            if isinstance(exc, EngineError):
+                raise
+            raise EngineError(f"ONNX Runtime cannot use the GPU: {first_line(exc)}") from exc
+
+    def close(self) -> None:
+        """Wait for what is in flight and end the worker threads."""
+        self.workers.shutdown(wait=True, cancel_futures=True)
+
+    def split(self, values: Mapping[str, Any], num_frames: int) -> Mapping[str, np.ndarray]:
+        """The frames of a batch; on the device where there are arrays for it, else copied."""
+        if self._batch_axis is None:
+            self._batch_axis = BatchAxis({name: _Shaped(value) for name, value in values.items()}, self.batch_size)
+        axis, gpu = self._batch_axis, self._gpu
+        if gpu is None:
+            return axis.split({name: value.numpy() for name, value in values.items()}, num_frames)
+
+        def copy(name: str) -> np.ndarray:
+            return axis.split({name: values[name].numpy()}, num_frames)[name]
+
+        arrays = {
+            name: axis.frames(name, gpu.view(value.data_ptr(), tuple(value.shape()), self._types[name], value), num_frames)
+            for name, value in values.items()
+        }
+        return TensorBatch(arrays, copy)
+
+    def _load(self, folded: bytes, model: ModelInfo) -> Any:
+        """A session on the GPU: where CUDA cannot be loaded, ONNX Runtime would go on with the processor."""
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # of NVIDIA's Python packages
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        # By default the CPU comes last, for the few operators of shapes that CUDA has not.
+        providers = list(dict.fromkeys([self.provider, "CPUExecutionProvider"]))
+        try:
+            session = ort.InferenceSession(folded, options, providers=providers)
+        except Exception as exc:  # ONNX Runtime's own exceptions have no common base
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {first_line(exc)}") from exc
+        if session.get_providers()[0] != self.provider:
+            raise EngineError(
+                f"ONNX Runtime {ort.__version__} could not start CUDA and would have used the processor. CUDA and cuDNN must "
+                'be of the versions that it was built for. Try: pip install "onnxruntime-gpu[cuda,cudnn]"'
+            )
+        return session
+
+    @staticmethod
+    def _arrays() -> Gpu | None:
+        """For outputs that stay on the device; without CuPy and Torch they are copied."""
+        try:
+            return find_gpu()
+        except (MissingDependencyError, EngineError):
+            return None
+
+    def _warm_up(self) -> dict[str, tuple[int, ...]]:
+        for request in self.requests:
+            request.start(self.batch_size)
+        outputs = next(request.wait() for request in reversed(self.requests))
+        arrays = outputs.arrays if isinstance(outputs, TensorBatch) else outputs
+        return {name: tuple(array.shape[1:]) for name, array in arrays.items()}
+
+
+class _Shaped:
+    """An output's shape, for `BatchAxis`."""
+
+    def __init__(self, value: Any) -> None:
+        self.shape = tuple(value.shape())

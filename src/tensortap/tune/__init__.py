@@ -1,0 +1,1 @@
+"""Finding the fastest way to run a model on this machine."""
