@@ -15,6 +15,7 @@ from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
 from tensortap.nvinfer.config import read_nvinfer
 from tensortap.registry import known_names
+from tensortap.text import redact
 
 _log = logging.getLogger(__name__)
 
@@ -236,7 +237,7 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as exc:
-            raise UsageError("\n".join(dict.fromkeys(_explain(error) for error in exc.errors()))) from exc
+            raise UsageError("\n".join(dict.fromkeys(explain(error) for error in exc.errors()))) from exc
 
 
 def _told_by(path: str) -> dict[str, Any]:
@@ -258,8 +259,8 @@ def _known(value: str, names: set[str]) -> str:
     return value
 
 
-def _explain(error: Any) -> str:
-    """One line for a person: the flag, what it was given, what it takes."""
+def explain(error: Any) -> str:
+    """One of pydantic's errors in a line for a person: the flag, what it was given, what it takes."""
     if not error["loc"]:  # of all of them together
         return f"{error['msg'].removeprefix('Value error, ')}."
     name = str(error["loc"][0])
@@ -268,9 +269,10 @@ def _explain(error: Any) -> str:
         return f"There is no setting {name!r}. Known: {', '.join(sorted(Settings.model_fields))}."
     if error["type"] == "missing":
         return f"{flag} is missing."
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return (
-        f"{flag} {error['input']}: should be {message}."
-        if error["type"] != "value_error"
-        else (f"{flag} {error['input']}: {message}.")
-    )
+    return f"{flag} {redact(str(error['input']))}: {what_is_wrong(error)}."
+
+
+def what_is_wrong(error: Any) -> str:
+    """Of one of pydantic's errors, what a value should have been, without the value: `should be greater than 0`."""
+    message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return message if error["type"] == "value_error" else f"should be {message}"

@@ -88,7 +88,10 @@ class StreamMeter:
         self.inferred += inferred
         self.people += people
         self.people_now = people
-        self._times.append(self._now())
+        now = self._now()
+        self._times.append(now)
+        while self._times[0] <= now - _RATE_SECONDS:
+            self._times.popleft()
         if info.is_live and info.capture_ns:
             self.latency.add(max(0, self._wall_ns() - info.capture_ns) / 1e9)
 

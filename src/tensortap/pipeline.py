@@ -7,8 +7,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tensortap import tracing
@@ -348,9 +348,7 @@ class Pipeline:
         """
         self._closed = True
         interrupt: KeyboardInterrupt | None = None
-        steps: list[Callable[[], None]] = [self.parts.runtime.close]
-        steps += [partial(self._close_output, output) for output in self.parts.outputs]
-        for step in steps:
+        for step in (self.parts.runtime.close, self._close_outputs):
             try:
                 step()
             except KeyboardInterrupt as exc:
@@ -376,6 +374,28 @@ class Pipeline:
             for output in self.parts.outputs:
                 if output.source_id == event.source_id:
                     self._close_output(output)
+
+    def _close_outputs(self) -> None:
+        """All of them; those that work in the background at the same time: several that hang take no longer than one."""
+        faults: list[BaseException] = []
+
+        def close(output: Output) -> None:
+            try:
+                self._close_output(output)
+            except BaseException as exc:  # a bug of ours: the caller raises it
+                faults.append(exc)
+
+        behind = [output for output in self.parts.outputs if getattr(output.sink, "handles_live", False)]
+        threads = [Thread(target=close, args=(output,), name=f"tensortap-close-{output.name}") for output in behind]
+        for thread in threads:
+            thread.start()
+        for output in self.parts.outputs:
+            if output not in behind:
+                self._close_output(output)
+        for thread in threads:
+            thread.join()
+        if faults:
+            raise faults[0]
 
     def _close_output(self, output: Output) -> None:
         try:

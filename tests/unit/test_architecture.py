@@ -42,7 +42,8 @@ ALLOWED = {
     "recording": CORE | {"_version", "recording", "sinks", "timing"},
     "portable": CORE | {"cache", "metrics", "portable", "recording", "registry", "scenes", "timing", "tracing"},
     "nvinfer": {"errors", "nvinfer"},
-    "config": {"errors", "geometry", "nvinfer", "registry"},
+    "config": {"errors", "geometry", "nvinfer", "registry", "text"},
+    "config_file": {"config", "errors", "text"},
     "evaluation": CORE,
     "plot": CORE | {"decode", "sinks"},
     "pipeline": CORE | {"metrics", "timing", "taps", "tracing", "assemble", "config"},  # assemble and config inside functions
@@ -75,6 +76,7 @@ ALLOWED = {
         "bench",
         "cli",
         "config",
+        "config_file",
         "decode",
         "evaluation",
         "metrics",

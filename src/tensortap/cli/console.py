@@ -1,15 +1,19 @@
-"""What all commands share: messages on the standard error, exit codes, `--debug`, `--json`."""
+"""What all commands share: messages on the standard error, for people or as JSON, exit codes, `--debug`, `--json`."""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Annotated, Any
+import os
+import sys
+from typing import IO, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from tensortap.cli.structured import JsonFormatter, RecordStream
 
 console = Console(stderr=True, highlight=False)
 """For people; the standard output is for data."""
@@ -66,9 +70,52 @@ def set_up_logging() -> None:
     logger.propagate = False
 
 
+LogFormat = Literal["text", "json"]
+_log = logging.getLogger("tensortap.cli")
+
+
+def is_structured() -> bool:
+    """Whether the standard error is for machines."""
+    return isinstance(console.file, RecordStream)
+
+
+def set_log_format(log_format: LogFormat) -> None:
+    """From now on, lines for people, or one JSON object a line. Then what is printed for people becomes such objects, too."""
+    if (log_format == "json") is is_structured():
+        return
+    ours, others = logging.getLogger("tensortap"), logging.getLogger()
+    logging.captureWarnings(log_format == "json")
+    if log_format == "text":
+        console.file = sys.stderr
+        ours.handlers[:], others.handlers[:] = [_ConsoleHandler()], []
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    ours.handlers[:], others.handlers[:] = [handler], [handler]  # the others': what libraries warn of
+    console.file = cast("IO[str]", RecordStream(_log))
+
+
 def print_error(error: BaseException | str) -> None:
     """One error for a person, without a traceback."""
-    console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    if is_structured():
+        _log.error("%s", error)
+    else:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Where an error comes from, for `--debug`."""
+    if is_structured():
+        _log.error("%s", error, exc_info=error)
+    else:
+        console.print_exception()
+
+
+def print_at_once(text: str) -> None:
+    """A line from within a signal handler, where nothing may be used that may be in use just then."""
+    if is_structured():
+        text = JsonFormatter().format(logging.makeLogRecord({"name": _log.name, "levelname": "WARNING", "msg": text}))
+    os.write(2, f"{text}\n".encode())
 
 
 def print_json(data: Any) -> None:

@@ -17,8 +17,9 @@ from tensortap.cli.console import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     Debug,
-    console,
+    is_structured,
     print_error,
+    print_traceback,
     set_up_logging,
 )
 from tensortap.cli.several import SeveralValuesCommand
@@ -93,7 +94,7 @@ def main() -> None:
         app()
     except TensortapError as exc:
         if Debug.enabled:
-            console.print_exception()
+            print_traceback(exc)
         if isinstance(exc.__cause__, BrokenPipeError):
             sys.exit(EXIT_BROKEN_PIPE)
         print_error(exc)
@@ -116,7 +117,9 @@ def main() -> None:
 
 def _give_up(message: str, exc: Exception) -> NoReturn:
     if Debug.enabled:
-        raise exc
+        if not is_structured():
+            raise exc
+        print_traceback(exc)
     print_error(message)
     sys.exit(EXIT_FAILURE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -10,10 +11,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from tensortap.cli.console import is_structured
 from tensortap.metrics import Numbers, StreamNumbers
 from tensortap.pipeline import Pipeline
 from tensortap.types import Result, StreamState
 
+_log = logging.getLogger("tensortap.cli")
 _BAR_SECONDS = 0.2
 _LINE_SECONDS = 5.0
 
@@ -91,7 +94,11 @@ class StatsLines:
 
     def _print(self) -> None:
         while not self._over.wait(self._seconds):
-            self._console.print(escape(stats_line(self._pipeline.numbers())), soft_wrap=True)
+            numbers = self._pipeline.numbers()
+            if is_structured():
+                _log.info("%s", stats_line(numbers), extra=stats_record(numbers))
+            else:
+                self._console.print(escape(stats_line(numbers)), soft_wrap=True)
 
 
 def stats_line(numbers: Numbers) -> str:
@@ -100,6 +107,26 @@ def stats_line(numbers: Numbers) -> str:
     lost = sum(output.dropped for output in numbers.outputs)
     outputs = f"; {lost} results lost by slow outputs" if lost else ""
     return f"{numbers.seconds:.0f} s: {numbers.frame_rate:.1f} frames/s; {streams}{outputs}"
+
+
+def stats_record(numbers: Numbers) -> dict[str, object]:
+    """The same for machines."""
+    return {
+        "frame_rate": round(numbers.frame_rate, 2),
+        "streams": [
+            {
+                "stream": stream.status.name,
+                "state": stream.status.state.value,
+                "frame_rate": round(stream.frame_rate, 2),
+                "frames": stream.frames,
+                "dropped": stream.status.dropped_behind + stream.status.dropped_late,
+                "reconnects": stream.status.reconnects,
+                "latency_p95_ms": None if stream.latency.p95 is None else round(stream.latency.p95 * 1e3, 1),
+            }
+            for stream in numbers.streams
+        ],
+        "outputs": [{"output": output.name, "dropped": output.dropped, "error": output.error} for output in numbers.outputs],
+    }
 
 
 def _of_stream(stream: StreamNumbers) -> str:

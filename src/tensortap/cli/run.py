@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tensortap.cli.console import DebugOption, JsonOption
+from tensortap.cli.console import DebugOption, JsonOption, console, set_log_format
 from tensortap.cli.fetch import fetch_model
 from tensortap.cli.running import run_pipeline, stop_on_signals
+from tensortap.config_file import FILE_NAME, ConfigFile, ServiceOptions, read_config
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
 from tensortap.pipeline import Pipeline
@@ -36,6 +38,14 @@ def run(
             "--output",
             "-o",
             help="out.mp4, out.jsonl, results.coco.json, out.tap, rtsp://:8554/ds-test, null, - (JSONL); several at once.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="A tensortap.toml; flags that are given override it. Without -i, the one in the working folder is taken.",
         ),
     ] = None,
     nvinfer_config: Annotated[
@@ -114,6 +124,7 @@ def run(
         float | None, typer.Option(min=0.1, help="A line with every stream's rate, every so many seconds.")
     ] = None,
     web: Annotated[str | None, typer.Option(help="Serve /metrics and /healthz, e.g. at :8080.")] = None,
+    log_format: Annotated[str, typer.Option(help="text, or json: one object a line on the standard error.")] = "text",
     tune: Annotated[
         bool,
         typer.Option(
@@ -128,14 +139,23 @@ def run(
     debug: DebugOption = False,
 ) -> None:
     """Find people in videos, cameras and images, and write them as data and as video."""
-    if not inputs and not keep_running:
+    file = _config_file(config, inputs)
+    given = {name: context.params[name] for name in ("stats", "web", "log_format") if _is_given(context, name)}
+    options = ServiceOptions.checked(**(file.options | given))
+    set_log_format(options.log_format)
+    if file.settings and not config:
+        console.print(f"settings: {file.path}", soft_wrap=True)
+    if not inputs and not file.settings.get("inputs") and not (keep_running or file.settings.get("keep_running")):
         raise UsageError(
             "Say what to look at: -i VIDEO, URL, camera, image, folder or glob. "
             "Example: tensortap run -i a.mp4 -m yolov8n-pose.onnx"
         )
     if no_track and tracker not in ("auto", "none"):
         raise UsageError(f"--no-track and --tracker {tracker} contradict each other.")
-    if as_json and any(parse_output(output).path == Path("-") for output in outputs or []):
+    told: dict[str, Any] = {"inputs": inputs, "model": model, "outputs": outputs, "nvinfer_config": nvinfer_config}
+    told = file.settings | {name: value for name, value in told.items() if value}
+    named = [told["outputs"]] if isinstance(told.get("outputs"), str) else told.get("outputs", [])
+    if as_json and any(parse_output(output).path == Path("-") for output in named):
         raise UsageError("--json and -o - would both write to the standard output. Give the JSONL a file.")
     settings: dict[str, Any] = {
         "engine": engine,
@@ -176,38 +196,39 @@ def run(
         "tiled_size": tiled_size,
         "tiled_fps": tiled_fps,
     }
+    # What is left at its default is not said: it must not override what a file says.
+    told |= {name: value for name, value in settings.items() if _is_given(context, name)}
     if tune:
-        _tune(model, inputs, engine, settings, quiet)
-    if nvinfer_config is not None:
-        settings = {name: value for name, value in settings.items() if _is_given(context, name)}
+        _tune(settings | told, quiet)
     run_pipeline(
-        lambda: Pipeline(
-            inputs or [],
-            model,
-            outputs=outputs or [],
-            find_model=partial(fetch_model, quiet=quiet),
-            nvinfer_config=nvinfer_config,
-            **settings,
-        ),
+        lambda: Pipeline(**{"inputs": [], **told}, find_model=partial(fetch_model, quiet=quiet)),
         quiet=quiet,
         as_json=as_json,
-        stats=stats,
-        web=web,
+        stats=options.stats,
+        web=options.web,
         profile=profile,
     )
 
 
-def _tune(model: str | None, inputs: list[str] | None, engine: str, settings: dict[str, Any], quiet: bool) -> None:
-    if engine != "auto":
-        raise UsageError(f"--tune finds the engine; --engine {engine} names one. Leave one of them out.")
-    if model is None or not inputs:
+def _config_file(path: Path | None, inputs: list[str] | None) -> ConfigFile:
+    """What the file says that is named, or that lies in the working folder of a run that names no input."""
+    if path is None and (inputs or not Path(FILE_NAME).is_file()):
+        return ConfigFile(Path(FILE_NAME), {}, {})
+    return read_config(path or Path(FILE_NAME))
+
+
+def _tune(told: Mapping[str, Any], quiet: bool) -> None:
+    if told["engine"] != "auto":
+        raise UsageError(f"--tune finds the engine; --engine {told['engine']} names one. Leave one of them out.")
+    if told.get("model") is None or not told.get("inputs"):
         raise UsageError("--tune needs --model and -i.")
     from tensortap.cli.tune import tune_unless_tuned  # not for runs that do without it
 
     names = ("imgsz", "threads", "decoder", "kpt_shape", "letterbox", "color", "mean", "scale", "conf_thres")
+    inputs = [told["inputs"]] if isinstance(told["inputs"], str) else told["inputs"]
     with stop_on_signals():
         tune_unless_tuned(
-            fetch_model(model, quiet=quiet), inputs, settings["mode"], {name: settings[name] for name in names}, quiet
+            fetch_model(told["model"], quiet=quiet), inputs, told["mode"], {name: told[name] for name in names}, quiet
         )
 
 

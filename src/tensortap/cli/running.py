@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -20,10 +21,13 @@ from tensortap.cli.console import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
     console,
+    is_structured,
+    print_at_once,
     print_error,
     print_json,
 )
 from tensortap.cli.progress import Progress, StatsLines
+from tensortap.cli.service import ServiceManager
 from tensortap.errors import SinkError, SourceError, TensortapError
 from tensortap.metrics import StreamNumbers
 from tensortap.pipeline import Pipeline
@@ -34,6 +38,7 @@ from tensortap.tracing import traced
 from tensortap.types import Result
 
 OnResult = Callable[[Result], object]
+_log = logging.getLogger("tensortap.cli")
 
 
 def run_pipeline(
@@ -72,7 +77,10 @@ def run_pipeline(
     if error is not None and isinstance(error.__cause__, BrokenPipeError):
         raise typer.Exit(EXIT_BROKEN_PIPE)  # as in `| head`: who read it has enough
     if not quiet:
-        _print_summary(outcome)
+        if is_structured():
+            _log.info("%s", _in_a_line(outcome), extra={"outcome": outcome})
+        else:
+            _print_summary(outcome)
     if error is not None and not _was_told(error, pipeline):
         print_error(error)
     if as_json:
@@ -95,6 +103,7 @@ def _beside(pipeline: Pipeline, stats: float | None, web: str | None, quiet: boo
                 console.print(f"metrics at {server.url}/metrics", soft_wrap=True)
         if stats is not None:
             beside.enter_context(StatsLines(console, pipeline, stats))
+        beside.enter_context(ServiceManager(pipeline.numbers))
         yield
 
 
@@ -210,8 +219,17 @@ def _live_outcome(stream: StreamNumbers) -> dict[str, Any]:
     }
 
 
+def _how_it_ended(outcome: dict[str, Any]) -> str:
+    return "stopped" if outcome["interrupted"] else "failed" if outcome["errors"] else "done"
+
+
+def _in_a_line(outcome: dict[str, Any]) -> str:
+    rate = f"{outcome['frames_per_second']:.1f} frames/s"
+    return f"{_how_it_ended(outcome)}: {outcome['frames']} frames in {outcome['seconds']:.1f} s ({rate})"
+
+
 def _print_summary(outcome: dict[str, Any]) -> None:
-    how = "stopped" if outcome["interrupted"] else "failed" if outcome["errors"] else "done"
+    how = _how_it_ended(outcome)
     found = "" if outcome["decoder"] == "none" else f", {outcome['people'] / max(outcome['frames'], 1):.1f} people a frame,"
     console.print(
         f"[bold]{how}:[/] {outcome['frames']} frames{found} in {outcome['seconds']:.1f} s "
@@ -266,6 +284,6 @@ class stop_on_signals:  # noqa: N801  # reads as a function
         if self._count == 1:
             raise KeyboardInterrupt
         if self._count == 2:
-            os.write(2, b"finishing the outputs; once more to give up\n")
+            print_at_once("finishing the outputs; once more to give up")
             return
         os._exit(EXIT_INTERRUPTED)

@@ -276,7 +276,8 @@ class PortableRuntime:
                 thread.join(max(0.0, deadline - time.monotonic()))
                 if thread.is_alive():
                     # FFmpeg is inside a read that its own timeout will end; a container must not be closed under it.
-                    _log.warning("%s does not answer; it is left to its time-out.", source.stream.name)
+                    name = source.stream.name
+                    _log.warning("%s does not answer; it is left to its time-out.", name, extra={"stream": name})
         for thread in leaving:
             thread.join(max(0.0, deadline - time.monotonic()))
         self.engine.close()
@@ -312,7 +313,7 @@ class PortableRuntime:
             if source_id in self._threads:
                 self.failures.append(exc)
                 if len(self.sources) > 1:
-                    _log.warning("%s The other streams go on.", exc)
+                    _log.warning("%s The other streams go on.", exc, extra={"stream": source.stream.name})
         except BaseException as exc:  # a bug of ours: the consumer raises it, with its traceback
             self._bugs.append(exc)
         finally:
@@ -332,7 +333,8 @@ class PortableRuntime:
         level = logging.DEBUG if known else logging.INFO if event.state is StreamState.ONLINE else logging.WARNING
         if event.state is StreamState.CONNECTING:
             level = logging.DEBUG
-        _log.log(level, "%s is %s%s", event.source, event.state.value, f": {event.reason}" if event.reason else "")
+        reason = f": {event.reason}" if event.reason else ""
+        _log.log(level, "%s is %s%s", event.source, event.state.value, reason, extra=_of_event(event))
         self._tell(event)
 
     def _tell(self, event: StreamEvent) -> None:
@@ -343,7 +345,7 @@ class PortableRuntime:
     def _status(self, source: Source) -> StreamStatus:
         stream = source.stream
         event = self._states.get(stream.source_id)
-        default = StreamState.CONNECTING if stream.is_live else StreamState.ONLINE
+        default = StreamState.CONNECTING if isinstance(source, WatchedSource) else StreamState.ONLINE
         behind, late = self._mux.dropped(stream.source_id)
         return StreamStatus(
             source_id=stream.source_id,
@@ -433,7 +435,8 @@ class PortableRuntime:
             self._unfit[source_id] = self._unfit.get(source_id, 0) + 1
             if self._unfit[source_id] == 1:
                 width, height = frame.info.size_wh
-                _log.warning("%s: a frame of %dx%d is left out: %s", frame.info.source, width, height, exc)
+                name = frame.info.source
+                _log.warning("%s: a frame of %dx%d is left out: %s", name, width, height, exc, extra={"stream": name})
             return True
         self._passed[source_id] = (passed + 1) % (self._interval + 1)
         return True
@@ -460,3 +463,15 @@ class PortableRuntime:
         self._collected = deque(frame for frame in self._collected if frame.info.source_id != source_id)
         while in_flight:
             yield from self._finished(in_flight.popleft(), idle)
+
+
+def _of_event(event: StreamEvent) -> dict[str, object]:
+    """What structured logs say of a change of state besides its sentence."""
+    return {
+        "stream": event.source,
+        "source_id": event.source_id,
+        "state": event.state.value,
+        "reason": event.reason,
+        "since_ns": event.since_ns,
+        "times": event.times,
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tensortap.errors import UsageError
 from tensortap.registry import known_names
+from tensortap.text import redact
 
 # The longest suffix that fits decides.
 _SUFFIXES = {
@@ -74,7 +75,7 @@ def parse_output(text: str) -> OutputName:
         if text.lower().endswith(suffix):
             return OutputName(text, _SUFFIXES[suffix], Path(text))
     raise UsageError(
-        f"-o {text}: cannot tell what to write. Known endings: {', '.join(sorted(_SUFFIXES))}; "
+        f"-o {redact(text)}: cannot tell what to write. Known endings: {', '.join(sorted(_SUFFIXES))}; "
         f"or name the sink: {', '.join(f'{name}:PATH' for name in sorted(names))}; "
         "or serve it: rtsp://:8554/PATH, rtsp+push://HOST/PATH, rtmp://HOST/APP/KEY."
     )

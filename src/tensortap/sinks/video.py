@@ -25,7 +25,8 @@ _ENCODERS = {"h264": "libx264", "h265": "libx265"}
 # Fragments of at most a second, each of which plays as soon as it is written. (FFmpeg's `hybrid_fragmented` would turn them
 # into a plain MP4 at the end, but ruins the file where the disk is full at that moment.)
 _MP4_OPTIONS = {"movflags": "+default_base_moof+delay_moov", "frag_duration": "1000000", "flush_packets": "1"}
-_MKV_OPTIONS = {"cluster_time_limit": "1000", "flush_packets": "1"}
+_CLUSTER_MILLISECONDS = 1000
+_MKV_OPTIONS = {"cluster_time_limit": str(_CLUSTER_MILLISECONDS), "flush_packets": "1"}
 _CLOSE_SECONDS = 1.5
 """How long the last pictures of a live stream may take: whoever stops a run of cameras does not wait."""
 _SMPTE170M = 6  # AVColorSpace: BT.601, the matrix of OpenCV's conversion
@@ -67,6 +68,8 @@ class VideoSink:
         self._stream: Any = None
         self._last_tick = -1
         self._durations: dict[int, int] = {}
+        self._first_packets: list[Any] | None = [] if path.suffix.lower() == ".mkv" else None
+        """Of the first cluster of a Matroska file: its header alone is a file that nobody can open."""
         self._closed = self._is_live = False
         # FFmpeg opens the file with the first packet only, and what was there stays until then; whether it can is said now.
         self._created = ensure_writable(path)
@@ -148,7 +151,18 @@ class VideoSink:
         duration = self._durations.pop(packet.pts, 0)
         if duration > 0:
             packet.duration = duration  # how long the last frame is shown, nothing else says
-        self._container.mux(packet)
+        if self._first_packets is None:
+            self._container.mux(packet)
+            return
+        self._first_packets.append(packet)
+        if packet.dts is not None and packet.dts - (self._first_packets[0].dts or 0) > _CLUSTER_MILLISECONDS * _TICKS // 1000:
+            self._mux_first()
+
+    def _mux_first(self) -> None:
+        """Write the header and the first cluster at once."""
+        packets, self._first_packets = self._first_packets or [], None
+        for packet in packets:
+            self._container.mux(packet)
 
     def _finish(self) -> None:
         """Complete the file, in the worker's thread."""
@@ -161,6 +175,7 @@ class VideoSink:
                 if self._stream is not None:
                     for packet in self._stream.encode(None):
                         self._mux(packet)
+                    self._mux_first()
             finally:
                 self._container.close()
         except (av.error.FFmpegError, OSError) as exc:

@@ -209,12 +209,31 @@ def test_it_can_be_given_up() -> None:
         camera.source.read()
 
 
+def test_pauses_are_short_until_the_outage_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = LiveSettings(retry_min_seconds=0.25, retry_max_seconds=5)
+    camera = Camera(*[lambda: SourceError("no")] * 9, lambda: Script(1, silence()), settings=settings)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(round(seconds, 1) if seconds < 1 else round(seconds))
+        if len(pauses) in (5, 7):
+            camera.source._down_since -= 30  # half a minute passes
+
+    monkeypatch.setattr(camera.source, "_sleep", pause)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    camera.read(1)
+    assert pauses == [0.2, 0.5, 1, 1, 1, 2, 3, 5, 5]
+    camera.source.close()
+    assert camera.source.read() is None
+
+
 def test_pauses_double_up_to_a_limit_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = LiveSettings(retry_min_seconds=1, retry_max_seconds=5)
     camera = Camera(*[lambda: SourceError("no")] * 5, lambda: Script(1), lambda: Script(1, silence()), settings=settings)
     pauses: list[float] = []
     monkeypatch.setattr(camera.source, "_sleep", pauses.append)
     monkeypatch.setattr("random.uniform", lambda low, high: high)
+    monkeypatch.setattr("tensortap.portable.sources.live._SHORT_SECONDS", 1000.0)
     camera.read(2)
     assert pauses == [1, 2, 4, 5, 5, 5]  # it was back for a moment only
     monkeypatch.setattr("tensortap.portable.sources.live._STEADY_SECONDS", 0.0)

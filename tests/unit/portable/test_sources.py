@@ -23,8 +23,9 @@ import pytest
 from media import picture, rotate_by_metadata, write_audio, write_image, write_video
 from tensortap.errors import SourceError
 from tensortap.portable.sources.images import ImageSource
-from tensortap.portable.sources.inputs import find_inputs, redact
+from tensortap.portable.sources.inputs import find_inputs
 from tensortap.portable.sources.video import VideoSource
+from tensortap.text import redact
 from tensortap.types import Frame
 
 

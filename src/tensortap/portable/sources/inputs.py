@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from tensortap.errors import SourceError
 from tensortap.recording.format import is_recording
 from tensortap.registry import plugins
-from tensortap.text import printable
+from tensortap.text import printable, redact
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 """Suffixes of still images; everything else is opened as a video."""
@@ -20,8 +20,8 @@ _LIVE_SCHEMES = frozenset({"rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "sr
 _LIVE_PREFIX = "live+"
 """Before any URL: read it as a camera, whatever it looks like."""
 _WEBCAM = re.compile(r"(?:webcam:(?://)?|/dev/video)?([0-9]+)(\?.*)?")
-_NAMED = re.compile(r"([\w. -]+)=((?:[a-zA-Z][a-zA-Z0-9+.-]+://|webcam:|/dev/video).+)")
-_SECRET = re.compile(r"(?i)\b(user|username|password|passwd|pwd|pass|token|auth|key|secret)=[^&/?;\s'\"]*")
+_NAMED = re.compile(r"([\w. -]+)=(.+)")
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://.+|webcam:.+|/dev/video.+|[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,6 @@ def find_inputs(locations: list[str]) -> list[Input]:
     return inputs
 
 
-def redact(text: str) -> str:
-    """The same text with user names, passwords and query strings of URLs replaced by stars."""
-    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]+://)([^\s?'\"]*)(\?[^\s'\"]*)?", _redacted, text)
-
-
-def _redacted(match: re.Match[str]) -> str:
-    scheme, rest, query = match.groups()
-    authority, slash, path = rest.partition("/")
-    if "@" not in authority and "@" in path and not re.fullmatch(r"(\[[0-9a-fA-F:.]*\]|[^:]*)(:[0-9]*)?", authority):
-        authority, slash, path = rest, "", ""  # a password with a slash in it
-        if "/" in (behind := rest.rpartition("@")[2]):
-            authority, slash, path = rest[: -len(behind)] + behind.partition("/")[0], "/", behind.partition("/")[2]
-    credentials, at, host = authority.rpartition("@")
-    path = _SECRET.sub(r"\1=***", path)  # some recorders want them there
-    return f"{scheme}{'***@' if at and credentials else at}{host}{slash}{path}{'?***' if query else ''}"
-
-
 def is_url(location: str) -> bool:
     """Whether this names something on the network rather than a file."""
     return bool(_URL.match(location)) and not location.startswith("file://")
@@ -95,7 +78,7 @@ def _is_glob(location: str) -> bool:
 
 def _find(location: str) -> Input:
     named = _NAMED.fullmatch(location)
-    if named and not Path(location).exists():
+    if named and not Path(location).exists() and (_ADDRESS.fullmatch(named[2]) or Path(named[2]).exists()):
         return replace(_find(named[2]), name=printable(named[1]))
     webcam = _WEBCAM.fullmatch(location)
     if webcam and (location.startswith("/dev/video") or not Path(location).exists()):
@@ -141,7 +124,7 @@ def _find_path(location: str) -> Input:
         return _glob(location)
     folder = path.parent
     where = f"The folder {str(folder)!r} does not exist either." if not folder.is_dir() else _similar(path)
-    raise SourceError(f"There is no input file {location!r}. {where}".rstrip())
+    raise SourceError(f"There is no input file {redact(location)!r}. {redact(where)}".rstrip())
 
 
 def _similar(path: Path) -> str:

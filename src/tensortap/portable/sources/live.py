@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _SECOND_NS = 1_000_000_000
 _STEADY_SECONDS = 5.0
 """A camera that was online for so long begins anew with short pauses."""
+_SHORT_SECONDS = 1.0
+"""No pause is longer than this, or than a tenth of the outage."""
 _MOST_HANGING = 3
 """Attempts that were given up and do not return; no more are begun before one of them does."""
 _REFUSED_SECONDS = 30.0
@@ -82,6 +84,8 @@ class LiveSource:
         self._failed_in_a_row = 0
         self._pause_seconds = 0.0
         self._online_since = 0.0
+        self._down_since = time.monotonic()
+        """Since when it has not been online for longer than a moment."""
         self._clock = LiveClock()
         self._index = 0
         self._state: StreamState | None = None
@@ -175,6 +179,7 @@ class LiveSource:
     def _fail(self, attempt: _Attempt) -> None:
         """A connection is over, or given up: say so, and pause before the next."""
         self._attempt = None
+        now = time.monotonic()
         error, reason = attempt.give_up()
         if error is not None:
             raise error
@@ -189,9 +194,11 @@ class LiveSource:
             self._failed_in_a_row += 1
             if self.settings.retries is not None and self._failed_in_a_row > self.settings.retries:
                 raise SourceError(f"{self.stream.name} was given up after {self._failed_in_a_row} attempts: {self._reason}.")
-        elif time.monotonic() - self._online_since >= _STEADY_SECONDS:
-            self._pause_seconds = 0.0
+        elif now - self._online_since >= _STEADY_SECONDS:
+            self._pause_seconds, self._down_since = 0.0, now
         shortest, longest = self.settings.retry_min_seconds, self.settings.retry_max_seconds
+        # After a short outage it should be back at once; who has waited long can wait a little longer.
+        longest = min(longest, max(_SHORT_SECONDS, (now - self._down_since) / 10))
         self._pause_seconds = min(longest, max(shortest, 2 * self._pause_seconds))
         pause = max(self._pause_seconds, _REFUSED_SECONDS) if attempt.refused else self._pause_seconds
         # Spread, so that cameras that went down together are not all asked again at once.

@@ -16,7 +16,8 @@ from tensortap.errors import SourceError
 from tensortap.portable.pixels import quarter_turns_of, wrap
 from tensortap.portable.sources.clock import FileClock
 from tensortap.portable.sources.ffmpeg import own_time_ns, picture_stream, upright_size
-from tensortap.portable.sources.inputs import is_url, redact
+from tensortap.portable.sources.inputs import is_url
+from tensortap.text import redact
 from tensortap.types import Frame, FrameInfo, StreamInfo
 
 _log = logging.getLogger(__name__)
