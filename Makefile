@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench deepstream-check clean
 
 help:
 	@echo "make setup   virtual environment with tensortap and its tools in $(VENV)"
@@ -11,6 +11,7 @@ help:
 	@echo "make test    the tests (TENSORTAP_TEST_ASSETS=folder adds those on real models and videos)"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   the benchmarks; prints tables"
+	@echo "make deepstream-check   on a machine with NVIDIA's DeepStream: a self-test, step by step"
 
 setup: $(BIN)/.ready
 
@@ -39,5 +40,17 @@ format: setup
 bench: setup
 	$(BIN)/python benchmarks/run_all.py
 
+# A virtual environment of its own, which sees the system's PyGObject and NVIDIA's bindings.
+deepstream-check: $(VENV)-deepstream/.ready
+	$(VENV)-deepstream/bin/tensortap deepstream-check
+
+# NVIDIA's pyds does not work with NumPy 2; pyservicemaker lies in the SDK as a wheel.
+$(VENV)-deepstream/.ready: pyproject.toml
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || tools/install-venv.sh $(PYTHON)
+	$(PYTHON) -m venv --system-site-packages $(VENV)-deepstream
+	$(VENV)-deepstream/bin/pip install --quiet --editable . "numpy<2" \
+		$(wildcard /opt/nvidia/deepstream/deepstream/service-maker/python/pyservicemaker*.whl)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-deepstream build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -30,6 +30,7 @@ from tensortap.portable.threads import Mode, decoding_threads, mode_for
 from tensortap.reading import (
     Nobody,
     create_decoder,
+    decoder_on_device,
     feeding_for,
     network_wh_of,
     own_decoder,
@@ -96,23 +97,32 @@ def assemble(
     """
     names = [parse_output(text) for text in settings.outputs]
     inputs = _named_apart(find_inputs(settings.inputs), set())
-    is_replay = _is_replay(settings, inputs)
-    model_path = None if is_replay else _model_path(settings, find_model)
-    paths = _output_paths(names, inputs, model_path)
+    on_device = settings.runtime == "deepstream"
+    is_replay = not on_device and _is_replay(settings, inputs)
+    model_path = None if is_replay or on_device else _model_path(settings, find_model)
+    paths = _output_paths(names, inputs, model_path, tiled=on_device)
     tracker_class = _tracker_class(settings)
     taps = [load_callable(text, "--tap") for text in settings.taps]
     decoder = own_decoder(settings, decoder)
     with ExitStack() as opened:
-        made = _replay(settings, inputs, clock) if model_path is None else _infer(settings, inputs, model_path, opened, clock)
+        if on_device:
+            made = _on_device(settings, inputs, names, decoder, find_model)
+        elif model_path is None:
+            made = _replay(settings, inputs, clock)
+        else:
+            made = _infer(settings, inputs, model_path, opened, clock)
         streams, (model, engine) = made.streams, made.models[0]
         head = None
         if decoder is None and settings.decoder == "none":
             decoder = Nobody(skeleton_of(model))
+        elif decoder is None and on_device:
+            head, decoder = decoder_on_device(settings, model, made.network_wh)
         elif decoder is None:
             head, decoder = create_decoder(settings, made.models)
         open_output = partial(
             _open_output,
             settings=settings,
+            tiled=on_device,
             about={**describe(streams, model, engine), "feeding": asdict(made.feeding)},
             live=settings.keep_running or any(stream.is_live for stream in streams),
         )
@@ -217,6 +227,23 @@ class _Made:
     """One, or one for each recording."""
     feeding: Feeding
     reason: str
+    network_wh: tuple[int, int] | None = None
+    """The network input where no engine of ours says it."""
+
+
+def _on_device(
+    settings: Settings,
+    inputs: Sequence[Input],
+    names: Sequence[OutputName],
+    decoder: Decoder | None,
+    find_model: Callable[[str], Path],
+) -> _Made:
+    """DeepStream."""
+    from tensortap.assemble_deepstream import assemble_on_device  # not for runs elsewhere
+
+    made = assemble_on_device(settings, inputs, names, decoder, find_model)
+    models = [(made.model, made.engine)]
+    return _Made(made.streams, made.runtime, models, made.feeding, made.reason, made.engine.network_wh)
 
 
 def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened: ExitStack, clock: StageClock | None) -> _Made:
@@ -420,6 +447,8 @@ def _live_settings(settings: Settings) -> LiveSettings:
 
 
 def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
+    if settings.tracker_config:
+        return None  # nvtracker names the people
     if settings.tracker is None or (settings.decoder == "none" and settings.tracker == "auto"):
         return None
     tracker_class: Callable[[], Tracker] = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
@@ -427,16 +456,19 @@ def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
 
 
 def _output_paths(
-    names: Sequence[OutputName], inputs: Sequence[Input], model_path: Path | None
+    names: Sequence[OutputName], inputs: Sequence[Input], model_path: Path | None, *, tiled: bool = False
 ) -> list[tuple[OutputName, Path, int | None]]:
     """Every file to be written, and the one stream that goes there, if it is only one.
+
+    Args:
+        tiled: a video shows all streams side by side.
 
     Raises:
         UsageError: two outputs share a file, or an output is an input or the model.
     """
     paths: list[tuple[OutputName, Path, int | None]] = []
     for name in names:
-        if not name.per_stream:
+        if tiled or not name.per_stream:
             paths.append((name, name.path, None))
         elif len(inputs) == 1:
             # A recording may hold several streams; all of them go there.
@@ -487,13 +519,21 @@ def _open_output(
     settings: Settings,
     about: Mapping[str, object],
     live: bool,
+    tiled: bool,
 ) -> Output:
     """An output, closed again if something else fails.
 
     Args:
+        tiled: DeepStream's graph draws all streams into one picture.
         about: what a recording says of itself.
         live: with live streams, a sink that is not made for them works in the background.
     """
+    if tiled and name.is_drawn:
+        from tensortap.deepstream.outputs import DrawnOutput
+
+        return Output(str(path) if name.is_file else shown(name.text), DrawnOutput(*_addresses(name)), source_id)
+    if name.sink == "screen":
+        raise UsageError(f"-o {name.text} is for --runtime deepstream. Here, serve it and watch: -o rtsp://:8554/ds-test.")
     sink_class = load("sink", SINKS, name.sink)
     sink: Sink | TensorSink
     if name.sink == "recording":
@@ -508,6 +548,10 @@ def _open_output(
         sink = BackgroundSink(str(path), sink)
     opened.callback(sink.close)
     return Output(str(path) if name.is_file else shown(name.text), sink, source_id)
+
+
+def _addresses(name: OutputName) -> list[str]:
+    return [shown(name.text)] if name.sink == "rtsp" else []
 
 
 def _encoding(settings: Settings) -> Encoding:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
 from tensortap.nvinfer.config import read_nvinfer
+from tensortap.nvinfer.server import read_inferserver
 from tensortap.registry import known_names
 from tensortap.text import redact
 
@@ -81,6 +82,11 @@ def _as_bitrate(value: Any) -> Any:
     return value
 
 
+def _as_codec(value: Any) -> Any:
+    """H264, as the original application spells it, is h264."""
+    return value.lower() if isinstance(value, str) else value
+
+
 def _as_picture_size(value: Any) -> Any:
     """ "1280x720", width first as screens have it -> (1280, 720)."""
     return tuple(value.lower().split("x")) if isinstance(value, str) else value
@@ -102,6 +108,40 @@ PictureSize = Annotated[tuple[_Side, _Side], BeforeValidator(_as_picture_size)]
 Size = Annotated[tuple[Annotated[int, Field(ge=32, le=8192)], Annotated[int, Field(ge=32, le=8192)]], BeforeValidator(_as_size)]
 
 
+_ONLY_DEEPSTREAM = (
+    "gie",
+    "gie_configs",
+    "tracker_config",
+    "analytics_config",
+    "file_loop",
+    "pixels",
+    "platform",
+    "binding",
+    "mux_size",
+    "new_mux",
+    "encoder",
+    "gpu_id",
+)
+_FILE_SAYS_SO = "nvinfer reads that from its own file, change it there"
+_ONLY_PORTABLE = {
+    "engine": "in DeepStream nvinfer is the engine",
+    "precision": "say network-mode in nvinfer's file",
+    "letterbox": _FILE_SAYS_SO,
+    "color": _FILE_SAYS_SO,
+    "mean": _FILE_SAYS_SO,
+    "scale": _FILE_SAYS_SO,
+    "threads": "in DeepStream the GPU infers",
+    "engine_streams": "in DeepStream nvinfer is the engine",
+    "mode": "in DeepStream say --batch-timeout and --batch-size",
+    "realtime": "recordings are replayed by it",
+    "max_latency": "DeepStream's mux does not wait for slow cameras, and drops nothing for being late",
+    "open_timeout": "nvurisrcbin has --stall-timeout and --retry-max",
+    "tiled_fps": "DeepStream's tiles come as fast as its inputs",
+    "keep_running": "DeepStream's graph has the streams that it began with",
+}
+"""Setting -> why it cannot be meant in DeepStream."""
+
+
 class Settings(BaseModel):
     """Everything that can be said about a run. Field names are those of the command line's flags."""
 
@@ -116,6 +156,8 @@ class Settings(BaseModel):
     outputs: Annotated[list[str], BeforeValidator(_as_list)] = []
     """Where results go, named by suffix or scheme."""
 
+    runtime: Literal["portable", "deepstream"] = "portable"
+    """What makes the tensors: tensortap itself, or NVIDIA's DeepStream with its SDK."""
     engine: str = "auto"
     """`auto`, or a name of the registry."""
     precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
@@ -172,7 +214,7 @@ class Settings(BaseModel):
     batch_timeout: float | None = Field(default=None, ge=0, le=10)
     """Seconds that a batch waits to be filled while the engine has nothing else to do; `None` is 0.04, and 0 for latency."""
 
-    codec: Literal["h264", "h265"] = "h264"
+    codec: Annotated[Literal["h264", "h265"], BeforeValidator(_as_codec)] = "h264"
     """Of videos, served and pushed pictures."""
     bitrate: Bitrate | None = None
     """Bits a second of each video or picture; `None` keeps a constant quality in files and takes 4 Mbit/s elsewhere."""
@@ -197,6 +239,43 @@ class Settings(BaseModel):
     """Failed attempts in a row after which a camera is given up; `None` never does."""
     keep_running: bool = False
     """Go on when the last stream has ended, for streams that are added while it runs."""
+
+    gie: Literal["nvinfer", "nvinferserver"] = "nvinfer"
+    """DeepStream's element that infers; its configuration file is `nvinfer_config`."""
+    gie_configs: Annotated[list[str], BeforeValidator(_as_list)] = []
+    """Configuration files of further inferences in DeepStream's graph, e.g. the detector before a pose network on objects."""
+    tracker_config: str | None = None
+    """Configuration file of nvtracker, which then names the people."""
+    analytics_config: str | None = None
+    """Configuration file of nvdsanalytics."""
+    file_loop: bool = False
+    """Play files over and over."""
+    pixels: bool = False
+    """Keep DeepStream's surfaces where taps can read `frame.image`, which costs a conversion of every frame."""
+    platform: Literal["auto", "jetson", "dgpu", "sbsa", "wsl"] = "auto"
+    """Which machine DeepStream's graph is for; `auto` is this one."""
+    binding: Literal["auto", "pyds", "pyservicemaker"] = "auto"
+    """DeepStream's Python bindings; `auto` takes those that are installed, pyds first, which tell more."""
+    mux_size: PictureSize | None = None
+    """Width and height that nvstreammux scales every stream to; `None` is the streams' own if they share it, else 1920x1080."""
+    new_mux: bool = False
+    """The new nvstreammux, which scales nothing."""
+    encoder: Literal["auto", "hardware", "software"] = "auto"
+    """What encodes DeepStream's pictures; `auto` is the hardware where it can."""
+    gpu_id: int = Field(default=0, ge=0, le=63)
+    """Number of the GPU that DeepStream uses."""
+
+    @model_validator(mode="after")
+    def _fits_the_runtime(self) -> Settings:
+        other, hint = (
+            (_ONLY_PORTABLE, "is for --runtime portable: {why}")
+            if self.runtime == "deepstream"
+            else (dict.fromkeys(_ONLY_DEEPSTREAM, ""), "is for --runtime deepstream")
+        )
+        for name, why in other.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"--{name.replace('_', '-')} {hint.format(why=why)}")
+        return self
 
     @model_validator(mode="after")
     def _has_inputs(self) -> Settings:
@@ -233,7 +312,8 @@ class Settings(BaseModel):
         """
         if values.get("nvinfer_config") is not None:
             path = values["nvinfer_config"] = os.fspath(values["nvinfer_config"])
-            values = _told_by(path) | {name: value for name, value in values.items() if value is not None or name == "tracker"}
+            told = _told_on_device(path, values.get("gie")) if values.get("runtime") == "deepstream" else _told_by(path)
+            values = told | {name: value for name, value in values.items() if value is not None or name == "tracker"}
         try:
             return cls(**values)
         except ValidationError as exc:
@@ -251,6 +331,14 @@ def _told_by(path: str) -> dict[str, Any]:
     if "model" not in settings and config.engine_file:
         _log.info("%s: %s is an engine for one GPU; give its ONNX file with --model.", path, config.engine_file.name)
     return settings
+
+
+def _told_on_device(path: str, gie: str | None) -> dict[str, Any]:
+    """The settings that the file of nvinfer or nvinferserver makes where that element itself reads the rest of it."""
+    config = read_inferserver(Path(path)) if gie == "nvinferserver" else read_nvinfer(Path(path))
+    for sentence in config.warnings:
+        _log.warning("%s", sentence)
+    return config.settings_on_device()
 
 
 def _known(value: str, names: set[str]) -> str:

@@ -28,8 +28,9 @@ class Letterbox:
     """Width and height of the picture inside the network input."""
     offset_xy: tuple[int, int]
     """Left and top padding in network pixels."""
-    crop_xyxy: tuple[int, int, int, int]
-    """Left, top, right, bottom of the part of the source that was resized."""
+    crop_xyxy: tuple[float, float, float, float]
+    """Left, top, right, bottom of the part of the source that was resized; whole pixels, unless the source had been scaled
+    before (DeepStream's nvstreammux)."""
     pad_value: int
     """Value of the padding in every channel, 0..255."""
     interpolation: Interpolation

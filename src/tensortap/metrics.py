@@ -125,7 +125,7 @@ class StreamStatus:
     queued: int = 0
     """Frames that wait for the engine."""
     dropped_behind: int = 0
-    """Live frames that were dropped because the engine was behind."""
+    """Live frames that were dropped because the engine, or with DeepStream the sinks, were behind."""
     dropped_late: int = 0
     """Live frames that were dropped because they were older than `--max-latency`."""
     damaged: int = 0
@@ -134,10 +134,18 @@ class StreamStatus:
     """How often it has come back."""
 
     @classmethod
-    def of(cls, stream: StreamInfo, damaged: int) -> StreamStatus:
+    def of(cls, stream: StreamInfo, damaged: int, dropped_behind: int = 0) -> StreamStatus:
         """A stream of which nothing more is known than that it runs."""
         return cls(
-            stream.source_id, stream.name, stream.is_live, StreamState.ONLINE, "", 0, size_wh=stream.size_wh, damaged=damaged
+            stream.source_id,
+            stream.name,
+            stream.is_live,
+            StreamState.ONLINE,
+            "",
+            0,
+            size_wh=stream.size_wh,
+            dropped_behind=dropped_behind,
+            damaged=damaged,
         )
 
 

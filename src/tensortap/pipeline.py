@@ -11,12 +11,14 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from tensortap import tracing
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
 from tensortap.metrics import Durations, Numbers, OutputNumbers, StreamMeter, StreamNumbers, StreamStatus
 from tensortap.taps import Tap, Taps, described_failure, name_of
 from tensortap.timing import StageClock
-from tensortap.types import Poses, Result, StreamEvent, StreamInfo, StreamState, TensorFrame
+from tensortap.types import Frame, Poses, Result, StreamEvent, StreamInfo, StreamState, TensorFrame
 
 if TYPE_CHECKING:
     from tensortap.assemble import Parts
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Decoder = Callable[[TensorFrame], Poses]
+Understand = Callable[[Frame, Sequence[TensorFrame]], Result]
+"""What becomes of a frame's tensors: of the whole frame, of each of its objects, or, as one frame without tensors, of none."""
 OnEvent = Callable[[StreamEvent], object]
 
 
@@ -82,6 +86,18 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Stop, and release everything."""
+        ...
+
+
+@runtime_checkable
+class CallingRuntime(Protocol):
+    """A runtime whose tensors live only as long as a call of its own: DeepStream's probes."""
+
+    dropped: Mapping[int, int]
+    """`source_id` -> results of live streams that the caller was too slow for."""
+
+    def results(self, understand: Understand) -> Iterator[Result]:
+        """Calls `understand` for every frame in threads of its own, never two at once, and hands on what became of it."""
         ...
 
 
@@ -259,7 +275,11 @@ class Pipeline:
         if isinstance(runtime, OpenRuntime):
             status, engine, idle_seconds = runtime.status(), runtime.engine_seconds, now - runtime.latest_turn
         else:
-            status = [StreamStatus.of(stream, runtime.damaged.get(stream.source_id, 0)) for stream in self.streams]
+            dropped: Mapping[int, int] = runtime.dropped if isinstance(runtime, CallingRuntime) else {}
+            status = [
+                StreamStatus.of(stream, runtime.damaged.get(stream.source_id, 0), dropped.get(stream.source_id, 0))
+                for stream in self.streams
+            ]
         return Numbers(
             seconds=now - self._began,
             running=self._started and not self._closed,
@@ -296,12 +316,11 @@ class Pipeline:
         self._start()
         started = time.perf_counter()
         try:
-            for frame in self.parts.runtime:
-                if isinstance(frame, StreamEvent):
-                    self._tell(frame)
+            for result in self._results():
+                if isinstance(result, StreamEvent):
+                    self._tell(result)
                     continue
-                self._write(frame)  # first: what a tap or a decoder stumbles over is in the recording
-                result = self._result(frame)
+                self._count(result)
                 self._write(result)
                 if (trace := tracing.active()) is not None:
                     trace.end("frame", result.info)
@@ -408,32 +427,44 @@ class Pipeline:
             raise UsageError(f"This pipeline {'has run' if self._started else 'is closed'}. Make a new one to run again.")
         self._started = True
 
-    def _result(self, frame: TensorFrame) -> Result:
+    def _results(self) -> Iterator[Result | StreamEvent]:
+        runtime = self.parts.runtime
+        if isinstance(runtime, CallingRuntime):
+            return runtime.results(self._understand)
+        return (item if isinstance(item, StreamEvent) else self._understand(item.frame, [item]) for item in runtime)
+
+    def _understand(self, frame: Frame, tensors: Sequence[TensorFrame]) -> Result:
         """Taps, decode and track for one frame."""
+        for each in tensors:
+            self._write(each)  # first: what a tap or a decoder stumbles over is in the recording
         self.clock.restart()
         self.clock.subject = frame.info
-        source_id = frame.info.source_id
-        tracker = self._tracker(source_id)
-        if not frame.inferred:
+        tracker = self._tracker(frame.info.source_id)
+        inferred = all(each.inferred for each in tensors)
+        if not inferred:
             poses = tracker.predict(frame.info.pts_ns) if tracker else self.parts.nobody
             self.clock.lap("track")
         else:
             if self._taps:
-                self._tap(frame)
+                for each in tensors:
+                    self._tap(each)
                 self.clock.lap("taps")
-            poses = self._decode(frame)
+            poses = Poses.joined([self._decode(each) for each in tensors]) if tensors else self.parts.nobody
             self.clock.lap("decode")
             if tracker:
                 poses = tracker.update(poses, frame.info.pts_ns)
                 self.clock.lap("track")
+        return Result(frame, poses, inferred)
+
+    def _count(self, result: Result) -> None:
+        source_id = result.info.source_id
         self.summary.frames += 1
-        self.summary.inferred += frame.inferred
-        self.summary.people += len(poses)
+        self.summary.inferred += result.inferred
+        self.summary.people += len(result.poses)
         self.summary.streams[source_id] = self.summary.streams.get(source_id, 0) + 1
         if source_id not in self._meters:
             self._meters[source_id] = StreamMeter()
-        self._meters[source_id].count(frame.info, len(poses), frame.inferred)
-        return Result(frame.frame, poses, frame.inferred)
+        self._meters[source_id].count(result.info, len(result.poses), result.inferred)
 
     def _tap(self, frame: TensorFrame) -> None:
         try:
@@ -451,7 +482,8 @@ class Pipeline:
             raise DecodeError(f"The decoder {name_of(decoder)} failed on {described_failure(frame, exc)}") from exc
         if not isinstance(poses, Poses):
             raise DecodeError(f"The decoder gave {type(poses).__name__}, not Poses. For nobody, give Poses.empty(skeleton).")
-        return poses
+        # What is decoded of an object is that object.
+        return poses if frame.track_id < 0 else poses.with_track_ids(np.full(len(poses), frame.track_id, np.int64))
 
     def _tracker(self, source_id: int) -> Tracker | None:
         make = self.parts.make_tracker.get(source_id)
@@ -463,6 +495,7 @@ class Pipeline:
 
     def _write(self, item: TensorFrame | Result) -> None:
         """Give it to the outputs that take such: tensors or results."""
+        started = time.perf_counter()
         for output in self.parts.outputs:
             if output.error is not None or output.source_id not in (None, item.info.source_id):
                 continue
@@ -478,7 +511,8 @@ class Pipeline:
                 output.num_frames += 1
             except SinkError as exc:
                 self._drop(output, exc)
-        self.clock.lap("sinks")
+        # Not a lap: results of a runtime that calls are written in another thread than they are made in.
+        self.clock.book("sinks", started, time.perf_counter(), item.info)
 
     def _drop(self, output: Output, error: SinkError) -> None:
         """Report a sink that failed and go on without it."""

@@ -16,7 +16,7 @@ from tensortap.pipeline import Decoder
 from tensortap.portable.engines.base import Engine
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.recording.reader import Recording
-from tensortap.recording.replay import RecordedEngine
+from tensortap.recording.replay import DescribedEngine
 from tensortap.registry import DECODERS, load, load_plugin, package_of, plugins
 from tensortap.skeletons import Skeleton, skeleton_for
 from tensortap.taps import name_of
@@ -162,12 +162,54 @@ def create_decoder(settings: Settings, models: Sequence[tuple[ModelInfo, Engine]
     return head, decoder
 
 
+class FirstFrameDecoder:
+    """Recognises the head by the first tensors, for models that are engines on a device and have no file to be asked.
+
+    Args:
+        settings: what the decoder is told.
+        model: what is known of the model.
+    """
+
+    def __init__(self, settings: Settings, model: ModelInfo) -> None:
+        self.skeleton = skeleton_for((settings.kpt_shape or model.kpt_shape or (17, 3))[0])
+        self._settings = settings
+        self._model = model
+        self._decoder: Any = None
+
+    @property
+    def rejected(self) -> Mapping[int, Mapping[str, int]]:
+        """As the decoder's own."""
+        return getattr(self._decoder, "rejected", {})
+
+    def __call__(self, frame: TensorFrame) -> Poses:
+        if self._decoder is None:
+            engine = DescribedEngine(
+                "", "", "", 1, {name: array.shape for name, array in frame.tensors.items()}, frame.letterbox.network_wh
+            )
+            head, self._decoder = create_decoder(self._settings, [(self._model, engine)])
+            _log.info("%s: %s", head.decoder, head.reason)
+        poses: Poses = self._decoder(frame)
+        return poses
+
+
+def decoder_on_device(settings: Settings, model: ModelInfo, network_wh: tuple[int, int] | None) -> tuple[Head | None, Decoder]:
+    """The decoder for a model that a device runs: by its file if that says enough, else by the first tensors."""
+    shapes: Any = {tensor.name: tensor.shape[1:] for tensor in model.outputs}
+    engine = DescribedEngine("", "", "", 1, shapes, network_wh)
+    try:
+        return create_decoder(settings, [(model, engine)])
+    except ModelError:
+        if shapes and all(None not in shape for shape in shapes.values()):
+            raise  # the first tensors would say no more
+        return None, FirstFrameDecoder(settings, model)
+
+
 def _recognised(settings: Settings, model: ModelInfo, engine: Engine) -> Head:
     try:
         return recognise(
             engine.outputs,
             model.metadata,
-            network_wh=engine.network_wh if isinstance(engine, RecordedEngine) else network_wh_of(engine),
+            network_wh=engine.network_wh if isinstance(engine, DescribedEngine) else network_wh_of(engine),
             decoder=None if settings.decoder == "auto" else settings.decoder,
             kpt_shape=settings.kpt_shape,
         )

@@ -108,7 +108,7 @@ def traced(path: Path | None, clock: StageClock) -> Iterator[None]:
         yield
         return
     trace = _active = Trace(path)
-    clock.on_lap = lambda stage, start, end: trace.span(stage, start, end, clock.subject)
+    clock.on_lap = trace.span
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -99,8 +99,8 @@ class FrameInfo:
 class Pixels(Protocol):
     """Decoded pixels in whatever layout the decoder left them."""
 
-    def bgr(self) -> np.ndarray:
-        """uint8 (H, W, 3) BGR, rotation applied."""
+    def bgr(self) -> np.ndarray | None:
+        """uint8 (H, W, 3) BGR, rotation applied; `None` where they are gone (a surface of DeepStream's after its probe)."""
         ...
 
 
@@ -122,9 +122,10 @@ class Frame:
 
     @cached_property
     def _image(self) -> np.ndarray | None:
-        if self.pixels is None:
+        pixels = None if self.pixels is None else self.pixels.bgr()
+        if pixels is None:
             return None
-        image: np.ndarray = self.pixels.bgr().view()
+        image: np.ndarray = pixels.view()
         image.flags.writeable = False
         return image
 
@@ -141,6 +142,8 @@ class TensorFrame:
     """How the frame was placed in the network input."""
     roi: tuple[float, float, float, float] | None = None
     """Left, top, right, bottom of the object that these tensors belong to; `None` for the whole frame."""
+    track_id: int = -1
+    """Identity that a tracker has given to that object; -1 for none."""
 
     @property
     def info(self) -> FrameInfo:
@@ -221,6 +224,15 @@ class Poses:
             keypoints=np.empty((0, skeleton.num_keypoints, 3), np.float32),
             skeleton=skeleton,
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Poses]) -> Poses:
+        """The people of one or several poses of one skeleton, in this order."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("boxes_xyxy", "scores", "class_ids", "keypoints", "track_ids")
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(skeleton=parts[0].skeleton, **arrays)
 
     def take(self, rows: np.ndarray) -> Poses:
         """The people at these rows, by index or mask, in that order."""

@@ -42,6 +42,7 @@ ALLOWED = {
     "recording": CORE | {"_version", "recording", "sinks", "timing"},
     "portable": CORE | {"cache", "metrics", "portable", "recording", "registry", "scenes", "timing", "tracing"},
     "nvinfer": {"errors", "nvinfer"},
+    "deepstream": CORE | {"deepstream"},
     "config": {"errors", "geometry", "nvinfer", "registry", "text"},
     "config_file": {"config", "errors", "text"},
     "evaluation": CORE,
@@ -51,8 +52,10 @@ ALLOWED = {
     "zoo": {"cache", "errors", "text", "zoo"},
     "assemble": CORE
     | {
+        "assemble_deepstream",
         "config",
         "decode",
+        "deepstream",
         "loading",
         "pipeline",
         "portable",
@@ -66,6 +69,9 @@ ALLOWED = {
         "tuned",
         "zoo",
     },
+    "assemble_deepstream": CORE
+    | {"config", "decode", "deepstream", "nvinfer", "portable", "reading", "recording", "registry", "sinks"},
+    "deepstream_check": CORE | {"_version", "deepstream", "nvinfer", "pipeline"},
     "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
     "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
@@ -73,11 +79,14 @@ ALLOWED = {
     "cli": CORE
     | {
         "__version__",
+        "assemble_deepstream",
         "bench",
         "cli",
         "config",
         "config_file",
         "decode",
+        "deepstream",
+        "deepstream_check",
         "evaluation",
         "metrics",
         "nvinfer",

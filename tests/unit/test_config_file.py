@@ -74,7 +74,7 @@ def test_variables_of_the_environment(tmp_path: Path) -> None:
         ("conf_tres = 0.4", "line 1: there is no key 'conf_tres'. Did you mean 'conf_thres'?"),
         ('model = "a"\n\noutput = "out.mp4"', "line 3: there is no key 'output'. Did you mean 'outputs'?"),
         ("[stream]\ndoor = 'x'", "line 1: there is no key 'stream'. Did you mean 'streams'?"),
-        ("quux = 1", "there is no key 'quux'. Known: batch_size, "),
+        ("quux = 1", "there is no key 'quux'. Known: analytics_config, "),
         ("conf-thres = 0.4\nconf_thres = 0.4", "conf_thres is there twice"),
         ("conf_thres = 7", "line 1: conf_thres = 7: should be less than or equal to 1."),
         ("model = 'a'\nconf-thres = 'much'", "line 2: conf_thres = much: should be a valid number"),

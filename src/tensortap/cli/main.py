@@ -38,6 +38,7 @@ _COMMANDS = {
     "scene": "tensortap.cli.scene:scene",
     "tune": "tensortap.cli.tune:tune",
     "doctor": "tensortap.cli.doctor:doctor",
+    "deepstream-check": "tensortap.cli.deepstream:deepstream_check",
 }
 _TAKE_SEVERAL_VALUES = {"run", "record", "quantize", "tune"}
 """`-i a.mp4 b.mp4`."""

@@ -12,6 +12,7 @@ import typer
 from tensortap.cli.console import DebugOption, JsonOption, console, set_log_format
 from tensortap.cli.fetch import fetch_model
 from tensortap.cli.running import run_pipeline, stop_on_signals
+from tensortap.config import Settings
 from tensortap.config_file import FILE_NAME, ConfigFile, ServiceOptions, read_config
 from tensortap.errors import UsageError
 from tensortap.geometry import LETTERBOX_POLICIES
@@ -19,6 +20,7 @@ from tensortap.pipeline import Pipeline
 from tensortap.sinks.names import parse_output
 
 _LIVE = "Live streams"
+_DEEPSTREAM = "DeepStream"
 _PICTURES = "Videos, served and pushed pictures"
 
 
@@ -51,6 +53,7 @@ def run(
     nvinfer_config: Annotated[
         Path | None, typer.Option("--nvinfer-config", help="nvinfer file, INI or YAML; flags that are given override it.")
     ] = None,
+    runtime: Annotated[str, typer.Option(help="portable, or deepstream where NVIDIA's SDK is.")] = "portable",
     engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, tensorrt or onnxruntime-cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
@@ -109,8 +112,44 @@ def run(
     keep_running: Annotated[
         bool, typer.Option("--keep-running", rich_help_panel=_LIVE, help="Go on when the last stream has ended.")
     ] = False,
-    codec: Annotated[str, typer.Option(rich_help_panel=_PICTURES, help="h264 or h265.")] = "h264",
-    bitrate: Annotated[str | None, typer.Option(rich_help_panel=_PICTURES, help="Bits a second of each: 4M, 800k.")] = None,
+    gie: Annotated[str, typer.Option("--gie", "-g", rich_help_panel=_DEEPSTREAM, help="nvinfer or nvinferserver.")] = "nvinfer",
+    gie_configs: Annotated[
+        list[str] | None,
+        typer.Option("--gie-config", rich_help_panel=_DEEPSTREAM, help="File of a further nvinfer in the graph; repeatable."),
+    ] = None,
+    tracker_config: Annotated[
+        str | None, typer.Option(rich_help_panel=_DEEPSTREAM, help="nvtracker names the people, by this file.")
+    ] = None,
+    analytics_config: Annotated[
+        str | None, typer.Option(rich_help_panel=_DEEPSTREAM, help="nvdsanalytics counts, by this file.")
+    ] = None,
+    file_loop: Annotated[
+        bool, typer.Option("--file-loop", rich_help_panel=_DEEPSTREAM, help="Play files over and over.")
+    ] = False,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", rich_help_panel=_DEEPSTREAM, help="Let taps read frame.image; converts every frame.")
+    ] = False,
+    platform: Annotated[
+        str, typer.Option(rich_help_panel=_DEEPSTREAM, help="auto, jetson, dgpu, sbsa or wsl: what the graph is for.")
+    ] = "auto",
+    binding: Annotated[str, typer.Option(rich_help_panel=_DEEPSTREAM, help="auto, pyds or pyservicemaker.")] = "auto",
+    mux_size: Annotated[
+        str | None, typer.Option(rich_help_panel=_DEEPSTREAM, help="WIDTHxHEIGHT that nvstreammux scales to.")
+    ] = None,
+    new_mux: Annotated[
+        bool, typer.Option("--new-mux", rich_help_panel=_DEEPSTREAM, help="The new nvstreammux, which does not scale.")
+    ] = False,
+    encoder: Annotated[
+        str, typer.Option(rich_help_panel=_DEEPSTREAM, help="auto, hardware or software encodes what is shown.")
+    ] = "auto",
+    gpu_id: Annotated[int, typer.Option(rich_help_panel=_DEEPSTREAM, help="Which GPU.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=_DEEPSTREAM, help="Print the graph for gst-launch-1.0; run nothing.")
+    ] = False,
+    codec: Annotated[str, typer.Option("--codec", "-c", rich_help_panel=_PICTURES, help="h264 or h265.")] = "h264",
+    bitrate: Annotated[
+        str | None, typer.Option("--bitrate", "-b", rich_help_panel=_PICTURES, help="Bits a second of each: 4M, 800k.")
+    ] = None,
     keyframe_seconds: Annotated[
         float, typer.Option(rich_help_panel=_PICTURES, help="From one keyframe to the next, of what is served and pushed.")
     ] = 2.0,
@@ -158,6 +197,7 @@ def run(
     if as_json and any(parse_output(output).path == Path("-") for output in named):
         raise UsageError("--json and -o - would both write to the standard output. Give the JSONL a file.")
     settings: dict[str, Any] = {
+        "runtime": runtime,
         "engine": engine,
         "precision": precision,
         "batch_size": batch_size,
@@ -190,6 +230,18 @@ def run(
         "retry_max": retry_max,
         "retries": retries,
         "keep_running": keep_running,
+        "gie": gie,
+        "gie_configs": gie_configs or [],
+        "tracker_config": tracker_config,
+        "analytics_config": analytics_config,
+        "file_loop": file_loop,
+        "pixels": pixels,
+        "platform": platform,
+        "binding": binding,
+        "mux_size": mux_size,
+        "new_mux": new_mux,
+        "encoder": encoder,
+        "gpu_id": gpu_id,
         "codec": codec,
         "bitrate": bitrate,
         "keyframe_seconds": keyframe_seconds,
@@ -198,8 +250,13 @@ def run(
     }
     # What is left at its default is not said: it must not override what a file says.
     told |= {name: value for name, value in settings.items() if _is_given(context, name)}
+    if tune and told.get("runtime") == "deepstream":
+        raise UsageError("--tune is for --runtime portable: in DeepStream nvinfer is the engine.")
     if tune:
         _tune(settings | told, quiet)
+    if dry_run:
+        _print_graph({"inputs": [], **told})
+        return
     run_pipeline(
         lambda: Pipeline(**{"inputs": [], **told}, find_model=partial(fetch_model, quiet=quiet)),
         quiet=quiet,
@@ -208,6 +265,22 @@ def run(
         web=options.web,
         profile=profile,
     )
+
+
+def _print_graph(values: dict[str, Any]) -> None:
+    """What DeepStream would run, on the standard output."""
+    from rich.markup import escape  # not for runs elsewhere
+
+    from tensortap.assemble_deepstream import planned_graph
+    from tensortap.deepstream.graph import to_gst_launch
+
+    settings = Settings.checked(**values)
+    if settings.runtime != "deepstream":
+        raise UsageError("--dry-run prints DeepStream's graph: say --runtime deepstream.")
+    graph = planned_graph(settings)
+    print(to_gst_launch(graph), flush=True)
+    for mount in graph.rtsp:
+        console.print(f"[dim]beside it, an RTSP server at {escape(mount.address)} hands on port {mount.udp_port}[/]")
 
 
 def _config_file(path: Path | None, inputs: list[str] | None) -> ConfigFile:

@@ -20,7 +20,7 @@ class SeveralValuesCommand(TyperCommand):
         expanded: list[str] = []
         flag, num_values = "", 0
         # The original DeepStream application spells it so.
-        for arg in ["--nvinfer-config" if arg == "-config" else arg for arg in [*args, "--"]]:
+        for arg in ["--nvinfer-config" if arg in ("-config", "--config-file") else arg for arg in [*args, "--"]]:
             name, equals, value = arg.partition("=")
             if arg.startswith("-") and arg != "-":
                 if flag and not num_values:

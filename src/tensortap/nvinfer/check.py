@@ -15,23 +15,36 @@ def check(path: Path) -> tuple[list[str], list[str]]:
         UsageError: the file cannot be read, or a value cannot be meant.
     """
     config = read_nvinfer(path)
-    raw = {key: entry.value for key, entry in read_file(path).groups["property"].items()}
-    on = {key for key, value in raw.items() if value.lower() in ("1", "true")}
-    errors: list[str] = []
+    raw, on = _raw(path)
+    return [*broken(config).values()], [*config.warnings, *_doubts(config, raw, on)]
+
+
+def broken(config: NvinferConfig) -> dict[str, str]:
+    """Key -> what is wrong with it, and the cure: no tensors would come, or wrong ones."""
+    _, on = _raw(config.path)
+    errors = {}
     if not config.output_tensor_meta:
-        errors.append("output-tensor-meta is off: no tensors come out of nvinfer. Set output-tensor-meta=1.")
+        errors["output-tensor-meta"] = "output-tensor-meta is off: no tensors come out of nvinfer. Set output-tensor-meta=1."
     if "disable-output-host-copy" in on:
-        errors.append("disable-output-host-copy=1: the host buffers hold what was there before. Remove it.")
+        errors["disable-output-host-copy"] = (
+            "disable-output-host-copy=1: the host buffers hold what was there before. Remove it."
+        )
     if "classifier-async-mode" in on:
-        errors.append("classifier-async-mode=1: nvinfer attaches no tensors then. Remove it.")
+        errors["classifier-async-mode"] = "classifier-async-mode=1: nvinfer attaches no tensors then. Remove it."
     if config.network_type != 100:
-        errors.append(
+        errors["network-type"] = (
             f"network-type={config.network_type}: nvinfer parses the output by itself, as another kind of network. "
             "Set network-type=100."
         )
     if not config.onnx_file and not config.engine_file:
-        errors.append("Neither onnx-file nor model-engine-file is given: there is no network to run.")
-    return errors, [*config.warnings, *_doubts(config, raw, on)]
+        errors["onnx-file"] = "Neither onnx-file nor model-engine-file is given: there is no network to run."
+    return errors
+
+
+def _raw(path: Path) -> tuple[dict[str, str], set[str]]:
+    """The values of [property] as they stand there, and which of them are on."""
+    raw = {key: entry.value for key, entry in read_file(path).groups["property"].items()}
+    return raw, {key for key, value in raw.items() if value.lower() in ("1", "true")}
 
 
 def _doubts(config: NvinferConfig, raw: dict[str, str], on: set[str]) -> list[str]:

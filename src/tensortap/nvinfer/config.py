@@ -77,21 +77,23 @@ class NvinferConfig:
                 f"{self.path}: process-mode={self.process_mode} infers the objects of another network, which only DeepStream "
                 "hands over. Use process-mode=1 for whole frames."
             )
-        settings: dict[str, Any] = {
-            "batch_size": self.batch_size,
+        settings: dict[str, Any] = self.settings_on_device() | {
             "letterbox": self.letterbox,
             "color": self.color,
             "scale": self.net_scale_factor,
             "mean": self.offsets,
-            "interval": self.interval,
-            **self.thresholds,
         }
+        if "network-mode" in self.given:
+            settings["precision"] = _PRECISIONS[self.network_mode]
+        return settings
+
+    def settings_on_device(self) -> dict[str, Any]:
+        """The same where nvinfer itself does the rest: what the graph and the decoder need."""
+        settings: dict[str, Any] = {"batch_size": self.batch_size, "interval": self.interval, **self.thresholds}
         if self.onnx_file:
             settings["model"] = str(self.onnx_file)
         if self.infer_dims:
             settings["imgsz"] = self.infer_dims[1:]
-        if "network-mode" in self.given:
-            settings["precision"] = _PRECISIONS[self.network_mode]
         return settings
 
 

@@ -100,7 +100,7 @@ class Preprocessor:
         # A subsampled plane is cropped at the same place, in its own pixels.
         across = -(-box.source_wh[0] // plane.shape[1])
         down = -(-box.source_wh[1] // plane.shape[0])
-        left, top, right, bottom = box.crop_xyxy
+        left, top, right, bottom = map(int, box.crop_xyxy)
         cropped = plane[top // down : -(-bottom // down), left // across : -(-right // across)]
         cv2.resize(cropped, target.shape[1::-1], dst=target, interpolation=_INTERPOLATION[box.interpolation])
 

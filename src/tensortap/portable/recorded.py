@@ -12,7 +12,7 @@ from tensortap.portable.engines.base import Engine
 from tensortap.portable.model import ModelInfo, TensorSpec
 from tensortap.recording.format import to_json
 from tensortap.recording.reader import Recording
-from tensortap.recording.replay import RecordedEngine
+from tensortap.recording.replay import DescribedEngine
 from tensortap.types import StreamInfo, TensorFrame
 
 
@@ -34,14 +34,14 @@ def describe(streams: Sequence[StreamInfo], model: ModelInfo, engine: Engine) ->
             "device": engine.device,
             "batch_size": engine.batch_size,
             "network_wh": engine.network_wh
-            if isinstance(engine, RecordedEngine)
+            if isinstance(engine, DescribedEngine)
             else list(engine.requests[0].images.shape[2:0:-1]),
             "outputs": {name: list(shape) for name, shape in engine.outputs.items()},
         },
     }
 
 
-def recorded(recording: Recording) -> tuple[ModelInfo, RecordedEngine]:
+def recorded(recording: Recording) -> tuple[ModelInfo, DescribedEngine]:
     """The model and the engine that a recording was made with; what the header does not say, the first frame does.
 
     Raises:
@@ -63,7 +63,7 @@ def recorded(recording: Recording) -> tuple[ModelInfo, RecordedEngine]:
             seen = next((frame for frame in recording.frames() if isinstance(frame, TensorFrame) and frame.inferred), None)
             outputs = outputs or ({name: array.shape for name, array in seen.tensors.items()} if seen else {})
             network_wh = network_wh or (seen.letterbox.network_wh if seen else None)
-        return told, RecordedEngine(
+        return told, DescribedEngine(
             name=str(engine.get("name", "unknown")),
             precision=str(engine.get("precision", "unknown")),
             device=str(engine.get("device", "unknown")),

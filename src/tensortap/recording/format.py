@@ -69,7 +69,7 @@ def info_from_json(data: Mapping[str, Any], source_id: int) -> FrameInfo:
 
 def letterbox_from_json(data: Mapping[str, Any]) -> Letterbox:
     """The letterbox that `to_json` described. Raises KeyError, TypeError or ValueError."""
-    left, top, right, bottom = map(int, data["crop_xyxy"])
+    left, top, right, bottom = map(_number, data["crop_xyxy"])
     box = Letterbox(
         source_wh=_pair(data["source_wh"]),
         network_wh=_pair(data["network_wh"]),
@@ -79,7 +79,7 @@ def letterbox_from_json(data: Mapping[str, Any]) -> Letterbox:
         pad_value=int(data["pad_value"]),
         interpolation="bilinear" if data["interpolation"] == "bilinear" else "nearest",
     )
-    if min(*box.resized_wh, right - left, bottom - top) < 1:
+    if min(*box.resized_wh) < 1 or not (right > left and bottom > top):
         raise ValueError(f"the letterbox is empty: {box}")
     return box
 
@@ -90,6 +90,11 @@ def roi_from_json(data: Any) -> tuple[float, float, float, float] | None:
         return None
     left, top, right, bottom = map(float, data)
     return left, top, right, bottom
+
+
+def _number(value: Any) -> float:
+    """Whole where it is written so."""
+    return value if isinstance(value, int) else float(value)
 
 
 def _pair(data: Any) -> tuple[int, int]:

@@ -19,8 +19,8 @@ _SECOND_NS = 1_000_000_000
 
 
 @dataclass
-class RecordedEngine:
-    """What made the tensors of a recording; it cannot make more."""
+class DescribedEngine:
+    """What is known of an engine that works elsewhere: it made the tensors of a recording, or it is DeepStream's nvinfer."""
 
     name: str
     """Name in the registry."""

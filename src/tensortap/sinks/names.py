@@ -40,7 +40,12 @@ class OutputName:
     @property
     def is_file(self) -> bool:
         """Whether it writes a file, rather than to somebody or nowhere."""
-        return self.sink not in ("null", *_SERVED.values())
+        return self.sink not in ("null", "screen", *_SERVED.values())
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it shows pictures with people drawn in, which DeepStream's graph does by itself."""
+        return self.sink in ("video", "screen", *_SERVED.values())
 
     @property
     def per_stream(self) -> bool:
@@ -60,8 +65,8 @@ def parse_output(text: str) -> OutputName:
     """
     if text == "-":
         return OutputName(text, "jsonl", Path("-"))
-    if text == "null":
-        return OutputName(text, "null", Path(text))
+    if text in ("null", "screen"):
+        return OutputName(text, text, Path(text))
     scheme, names = _SCHEME.fullmatch(text), known_names("sink") - {*_SERVED.values()}
     if scheme and scheme[1] in _SERVED and text.startswith(f"{scheme[1]}://"):
         return OutputName(text, _SERVED[scheme[1]], Path(shown(text)))

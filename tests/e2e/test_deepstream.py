@@ -1,0 +1,529 @@
+"""`--runtime deepstream` from the command line to the outputs, with NVIDIA's SDK played by the facts that are known of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from agreement import Agreement
+from fakes import sdk
+from fakes.simulation import Played, machine_finder
+from media import write_video
+from models import pose_model
+from tensortap import Pipeline
+from tensortap.cli.main import app
+from tensortap.deepstream import machine
+from tensortap.errors import DecodeError, EngineError, SourceError, TapError
+from tensortap.skeletons import skeleton_for
+from tensortap.types import Poses, Result, TensorFrame
+
+SKELETON = skeleton_for(17)
+
+BINDINGS = ["pyds", "pyservicemaker"]
+Play = Callable[..., Played]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Makes this machine one with a played SDK."""
+
+    def play(binding: str = "pyds", **driver: Any) -> Played:
+        played = Played()
+        monkeypatch.setattr(machine, "find_machine", machine_finder(binding, played, **driver))
+        return played
+
+    return play
+
+
+def squares(path: Path, num_frames: int = 12, size_wh: tuple[int, int] = (160, 96)) -> Path:
+    """Two squares that move towards each other, on black, brightest in the middle: two people for the model of
+    tests/models.py."""
+    up = 1 - np.abs(np.linspace(-1, 1, 48))
+    square = (212 + 43 * np.minimum(up[:, None], up[None])).astype(np.uint8)[..., None]
+
+    def image(number: int) -> np.ndarray:
+        picture = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+        number %= 12
+        picture[20:68, number : 48 + number] = square
+        picture[30:78, 110 - number : 158 - number] = square
+        return picture
+
+    return write_video(path, size_wh=size_wh, images=[image(number) for number in range(num_frames)])
+
+
+def config(folder: Path, name: str = "pose.txt", **keys: Any) -> Path:
+    """A file of nvinfer's for the model of tests/models.py, which it writes beside it."""
+    model = folder / "squares.onnx"
+    if not model.exists():
+        pose_model(model)
+    told = {
+        "onnx-file": model.name,
+        "batch-size": 2,
+        "infer-dims": "3;64;64",
+        "net-scale-factor": 1 / 255,
+        "maintain-aspect-ratio": 1,
+        "symmetric-padding": 1,
+        "scaling-filter": 1,
+        "network-type": 100,
+        "gie-unique-id": 3,
+        "output-tensor-meta": 1,
+    } | {key.replace("_", "-"): value for key, value in keys.items()}
+    path = folder / name
+    path.write_text("[property]\n" + "".join(f"{key}={value}\n" for key, value in told.items() if value is not None))
+    return path
+
+
+def close(first: Poses, second: Poses, pixels: float = 0.6) -> None:
+    """The same people; the order may differ where scores are equal."""
+    assert len(first) == len(second)
+    order = [np.lexsort(poses.boxes_xyxy.round().T) for poses in (first, second)]
+    first, second = first.take(order[0]), second.take(order[1])
+    np.testing.assert_allclose(first.scores, second.scores, atol=0.05)
+    np.testing.assert_allclose(first.boxes_xyxy, second.boxes_xyxy, atol=pixels)
+    np.testing.assert_allclose(first.keypoints, second.keypoints, atol=pixels)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"symmetric_padding": 0, "scaling_filter": 6},
+        {"maintain_aspect_ratio": 0},
+        {"model_color_format": 1, "offsets": "1;2;3"},
+        {"interval": 2},
+    ],
+)
+def test_one_file_and_one_video_give_the_same_people_in_both_runtimes(
+    tmp_path: Path, play: Play, binding: str, keys: dict[str, int]
+) -> None:
+    play(binding)
+    video, nvinfer = squares(tmp_path / "a.mp4"), config(tmp_path, **keys)
+    portable = list(Pipeline(video, nvinfer_config=nvinfer, tracker=None))
+    device = list(Pipeline(video, nvinfer_config=nvinfer, tracker=None, runtime="deepstream"))
+    assert len(portable) == len(device) == 12
+    assert sum(len(result.poses) for result in portable) >= 8
+    for ours, theirs in zip(portable, device, strict=True):
+        assert (ours.info.index, ours.info.source, ours.info.size_wh) == (
+            theirs.info.index,
+            theirs.info.source,
+            theirs.info.size_wh,
+        )
+        assert abs(ours.info.pts_ns - theirs.info.pts_ns) < 1000
+        assert ours.inferred == theirs.inferred
+        close(ours.poses, theirs.poses)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_real_people(assets: Path, tmp_path: Path, play: Play, binding: str) -> None:
+    """A real model and real video: the played SDK starts from BGR frames, the portable runtime from the planes."""
+    play(binding)
+    model = assets / "models" / "yolov8n-pose.onnx"
+    nvinfer = config(tmp_path, onnx_file=model, infer_dims="3;640;640", batch_size=1)
+    video = assets / "video" / "people.mp4"
+    limited: dict[str, Any] = {"nvinfer_config": nvinfer, "tracker": None, "max_frames": 10}
+    portable = list(Pipeline(video, engine="onnxruntime", **limited))
+    device = list(Pipeline(video, runtime="deepstream", **limited))
+    agreement = Agreement()
+    for first, second in zip([*portable, *device], [*device, *portable], strict=True):
+        # Whoever is well above the threshold is found by both.
+        people = [
+            {"box_xyxy": box.tolist(), "keypoints": keypoints.tolist()}
+            for box, score, keypoints in zip(first.poses.boxes_xyxy, first.poses.scores, first.poses.keypoints, strict=True)
+            if score > 0.35
+        ]
+        agreement.add(second.poses, people, second.info.size_wh)
+    assert agreement.matched > 100
+    assert agreement.missed <= 0.01 * agreement.matched
+    assert np.mean(agreement.distances) < 0.5
+    assert np.percentile(agreement.distances, 95) < 2.0
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_the_original_applications_command_line(tmp_path: Path, play: Play, binding: str) -> None:
+    """Two videos of different sizes, its flags, nvtracker, RTSP out; and JSONL, which it lacked."""
+    played = play(binding)
+    videos = [squares(tmp_path / "a.mp4"), squares(tmp_path / "b.mp4", 8, (200, 120))]
+    nvinfer = config(tmp_path)
+    (tmp_path / "tracker.txt").write_text("[tracker]\ntracker-width=640\ntracker-height=384\nll-config-file=nvdcf.yml\n")
+    line = ["run", "--runtime", "deepstream", "-i", *map(str, videos), "-config", str(nvinfer), "-c", "H265", "-b", "2000000"]
+    line += ["-g", "nvinfer", "--conf-thres", "0.3", "--iou-thres", "0.5", "--tracker-config", str(tmp_path / "tracker.txt")]
+    line += ["-o", "rtsp://:8554/ds-test", str(tmp_path / "out.jsonl"), "--json", "-q"]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    outcome = json.loads(result.stdout)
+    assert [stream["frames"] for stream in outcome["streams"]] == [12, 8]
+    assert (outcome["engine"], outcome["decoder"]) == ("nvinfer", "yolo-pose")
+    graph = played.graphs[0]
+    assert graph["rtsp-0-encoder"].factory == "nvv4l2h265enc"
+    assert graph["rtsp-0-encoder"].properties["bitrate"] == 2_000_000
+    assert graph["tracker"].properties["tracker-width"] == 640
+    assert [(mount.port, mount.path, mount.encoding) for mount in graph.rtsp] == [(8554, "/ds-test", "H265")]
+    lines = [json.loads(text) for text in (tmp_path / "out.jsonl").read_text().splitlines()]
+    frames = [line for line in lines if "frame" in line or "people" in line]
+    assert len(frames) == 20
+    # nvtracker names nobody in the first frame, and then always the same people: two in each stream.
+    ids: dict[Any, Counter[int]] = {}
+    for frame in frames:
+        counter = ids.setdefault(frame["source_id"], Counter())
+        counter.update(person["track_id"] for person in frame["people"])
+    assert set(ids) == {0, 1}
+    for counter in ids.values():
+        assert counter.pop(-1, 0) + counter.pop(None, 0) >= 1
+        assert len(counter) == 2
+        assert min(counter.values()) >= 6
+    assert not set(ids[0]) & set(ids[1])
+    # And the objects at the graph's end, which nvmsgconv and nvdsosd see, are those of the JSONL.
+    assert {track_id & (1 << 63) - 1 for _, _, objects in played.objects for _, track_id, _ in objects} == {*ids[0], *ids[1]}
+    assert max(lines for lines, _ in played.drawn) > 0
+
+
+def tracked(tmp_path: Path, **settings: Any) -> list[Result]:
+    (tmp_path / "tracker.txt").write_text("[tracker]\nll-config-file=nvdcf.yml\n")
+    settings.setdefault("nvinfer_config", config(tmp_path) if "nvinfer_config" not in settings else None)
+    told = {"tracker_config": str(tmp_path / "tracker.txt"), "runtime": "deepstream"}
+    return list(Pipeline(squares(tmp_path / "a.mp4"), **(told | settings)))
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_people_between_inferences_go_with_nvtracker(tmp_path: Path, play: Play, binding: str) -> None:
+    play(binding)
+    results = tracked(tmp_path, nvinfer_config=config(tmp_path, interval=1))
+    assert [result.inferred for result in results] == [True, False] * 6
+    for result in results[3:]:  # named from the second inferred frame on
+        assert len(result.poses) == 2
+        assert set(result.poses.track_ids) == set(results[3].poses.track_ids)
+        assert np.isfinite(result.poses.keypoints).all()
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_our_tracker_names_the_objects_where_there_is_no_nvtracker(tmp_path: Path, play: Play, binding: str) -> None:
+    played = play(binding)
+    results = list(Pipeline(squares(tmp_path / "a.mp4"), nvinfer_config=config(tmp_path), runtime="deepstream"))
+    for result, (_, _, objects) in zip(results, played.objects, strict=True):
+        untracked = {sdk.UNTRACKED if track_id < 0 else track_id for track_id in result.poses.track_ids.tolist()}
+        assert {track_id for _, track_id, _ in objects} == untracked
+    assert {*results[-1].poses.track_ids} == {*results[4].poses.track_ids}
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_the_mux_scales_and_the_people_do_not_move(tmp_path: Path, play: Play, binding: str) -> None:
+    """Objects are in pixels of the mux surface, results in those of the camera."""
+    played = play(binding)
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "tracker": None, "runtime": "deepstream"}
+    video = squares(tmp_path / "a.mp4")
+    plain = list(Pipeline(video, **told))
+    stretched = list(Pipeline(video, mux_size="320x240", **told))
+    for first, second in zip(plain, stretched, strict=True):
+        # The network sees a taller picture then; what it finds lies where the squares are all the same.
+        assert len(second.poses) == 2
+        for box in first.poses.boxes_xyxy:
+            centers = (second.poses.boxes_xyxy[:, :2] + second.poses.boxes_xyxy[:, 2:]) / 2
+            assert np.abs(centers - (box[:2] + box[2:]) / 2).max(axis=1).min() < 20
+    assert max(box[3] for _, _, objects in played.objects[12:] for _, _, box in objects) > 96
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_tensors_of_objects(tmp_path: Path, play: Play, binding: str) -> None:
+    """A detector on frames, nvtracker, and a network on each object: its crop, rounded to even pixels, is the ROI."""
+    played = play(binding)
+    config(tmp_path, "detector.txt", network_type=0, output_tensor_meta=0, gie_unique_id=1)
+    nvinfer = config(tmp_path, process_mode=2, operate_on_gie_id=1, maintain_aspect_ratio=0)
+    seen: list[TensorFrame] = []
+
+    def middle(frame: TensorFrame) -> Poses:
+        """The brightest cell of the crop, which is all bright."""
+        assert frame.roi is not None
+        assert frame.letterbox.network_wh == (64, 64)
+        seen.append(frame)
+        network = np.array([[0.0, 0.0], [64.0, 64.0]])
+        corners = frame.letterbox.points_to_source(network)
+        np.testing.assert_allclose(corners.ravel(), frame.roi, atol=1e-3)
+        keypoints = np.concatenate([np.repeat(corners.mean(axis=0)[None], 17, axis=0), np.ones((17, 1))], axis=1)
+        one = np.ones(1, np.float32)
+        return Poses(
+            np.array([frame.roi], np.float32), one, np.zeros(1, np.int64), keypoints[None].astype(np.float32), SKELETON
+        )
+
+    results = tracked(
+        tmp_path, nvinfer_config=nvinfer, gie_configs=[str(tmp_path / "detector.txt")], decoder=middle, mux_size="160x96"
+    )
+    assert len(results) == 12
+    graph = played.graphs[0]
+    order = [element.name for element in graph.elements if element.factory in ("nvinfer", "nvtracker")]
+    assert (order, graph.tap) == (["gie-0", "tracker", "gie-1"], "gie-1")
+    for result in results[1:]:  # before, nvtracker has let nothing through
+        assert len(result.poses) == 2
+        assert (result.poses.track_ids >= 0).all()
+    assert {*results[1].poses.track_ids} == {*results[-1].poses.track_ids}
+    assert len(results[0].poses) == 0
+    for frame in seen:
+        left, top, right, bottom = frame.roi or (0, 0, 0, 0)
+        assert left % 2 == top % 2 == right % 2 == bottom % 2 == 0
+        assert frame.tensors["output0"].shape == (56, 64)
+    # What is drawn at the object is what was found in it.
+    assert all(text.startswith("person #") for _, _, objects in played.objects for text, _, _ in objects)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_pixels_on_demand(tmp_path: Path, play: Play, binding: str) -> None:
+    play(binding)
+    images: list[np.ndarray] = []
+
+    def look(frame: TensorFrame) -> None:
+        if frame.info.index == 3:
+            assert frame.image is not None
+            images.append(frame.image)
+
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream", "pixels": True}
+    with Pipeline(squares(tmp_path / "a.mp4"), mux_size="320x192", **told) as pipeline:
+        pipeline.tap(look)
+        results = list(pipeline)
+    [image] = images
+    assert image.shape == (96, 160, 3)  # of the camera, though the surface is larger
+    assert image[40, 40].min() > 200
+    assert image[5, 5].max() < 40
+    assert results[3].frame.image is not None  # asked for in time, and kept
+    assert results[4].frame.image is None  # not asked for, and gone: no surface is read behind the probe
+
+
+def test_without_pixels_there_are_none(tmp_path: Path, play: Play) -> None:
+    play()
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream"}
+    assert {frame.image is None for frame in Pipeline(squares(tmp_path / "a.mp4"), **told).tensors()} == {True}
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_tensors_are_lent_until_the_next_one(tmp_path: Path, play: Play, binding: str) -> None:
+    play(binding)
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream"}
+    sums = [float(frame.tensors["output0"].sum()) for frame in Pipeline(squares(tmp_path / "a.mp4"), **told).tensors()]
+    portable: dict[str, Any] = {"nvinfer_config": config(tmp_path)}
+    expected = [float(frame.tensors["output0"].sum()) for frame in Pipeline(squares(tmp_path / "a.mp4"), **portable).tensors()]
+    np.testing.assert_allclose(sums, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_what_a_tap_or_a_decoder_raises_ends_the_run_and_no_buffer_is_lost(tmp_path: Path, play: Play, binding: str) -> None:
+    played = play(binding)
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream"}
+
+    def fail(frame: TensorFrame) -> Poses:
+        raise ValueError("not mine")
+
+    with pytest.raises(DecodeError, match="not mine"):
+        list(Pipeline(squares(tmp_path / "a.mp4"), decoder=fail, **told))
+    passed = played.passed
+    assert passed >= 1  # the buffer went on all the same
+    with Pipeline(squares(tmp_path / "a.mp4"), **told) as pipeline:
+        pipeline.tap(fail)
+        with pytest.raises(TapError, match="not mine"):
+            pipeline.run()
+    assert pipeline.parts.runtime.probe_errors == 1  # type: ignore[attr-defined]
+    with Pipeline(squares(tmp_path / "a.mp4"), on_tap_error="warn", **told) as pipeline:
+        pipeline.tap(fail)
+        assert pipeline.run().tap_errors == 12
+
+
+def test_an_input_that_cannot_be_played(tmp_path: Path, play: Play) -> None:
+    play(cameras={"rtsp://10.0.0.7/door": squares(tmp_path / "door.mp4")})
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream"}
+    with Pipeline(["rtsp://10.0.0.7/door", "rtsp://10.0.0.8/yard"], **told) as pipeline:
+        with pytest.raises(SourceError, match=r"10\.0\.0\.8/yard cannot be played"):
+            pipeline.run()
+        assert pipeline.summary.streams == {0: 12}
+
+
+def test_an_element_that_fails(tmp_path: Path, play: Play) -> None:
+    play(broken_after=3)
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream"}
+    with pytest.raises(EngineError, match="gie-0 failed"):
+        list(Pipeline(squares(tmp_path / "a.mp4"), **told))
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_files_over_and_over_until_it_is_stopped(tmp_path: Path, play: Play, binding: str) -> None:
+    played = play(binding)
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream", "file_loop": True}
+    indices = []
+    with Pipeline(squares(tmp_path / "a.mp4"), outputs=tmp_path / "out.jsonl", **told) as pipeline:
+        for result in pipeline:
+            indices.append((result.info.index, result.info.pts_ns))
+            if len(indices) == 30:
+                break
+    assert [index for index, _ in indices] == list(range(30))
+    assert indices == sorted(indices, key=lambda pair: pair[1])
+    assert played.stopped
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) >= 30
+
+
+def test_cameras_do_not_wait_for_a_slow_caller_and_what_is_lost_is_counted(tmp_path: Path, play: Play) -> None:
+    played = play(cameras={"rtsp://10.0.0.7/door": squares(tmp_path / "door.mp4", 200)})
+    indices: list[int] = []
+    with Pipeline("rtsp://10.0.0.7/door", nvinfer_config=config(tmp_path), runtime="deepstream") as pipeline:
+        for result in pipeline:
+            if not indices:
+                while played.passed < 200:  # nobody takes anything meanwhile
+                    time.sleep(0.01)
+            indices.append(result.info.index)
+        [stream] = pipeline.numbers().streams
+    assert indices == sorted(indices)
+    assert indices[-1] == 199
+    assert stream.status.dropped_behind == 200 - len(indices) > 100
+
+
+def test_max_frames_end_the_run(tmp_path: Path, play: Play) -> None:
+    play()
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream", "file_loop": True}
+    videos = [squares(tmp_path / "a.mp4"), squares(tmp_path / "b.mp4", 7)]
+    results = list(Pipeline(videos, max_frames=15, **told))
+    assert Counter(result.info.source for result in results) == {"a.mp4": 15, "b.mp4": 15}
+
+
+def test_a_recording_on_the_device_is_replayed_on_a_laptop(tmp_path: Path, play: Play) -> None:
+    play()
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream", "tracker": None}
+    device = list(Pipeline(squares(tmp_path / "a.mp4"), outputs=tmp_path / "a.tap", **told))
+    replayed = list(Pipeline(tmp_path / "a.tap", tracker=None))
+    for ours, theirs in zip(device, replayed, strict=True):
+        np.testing.assert_array_equal(ours.poses.keypoints, theirs.poses.keypoints)
+
+
+def test_a_model_that_is_an_engine_only_is_recognised_by_its_first_tensors(
+    tmp_path: Path, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play()
+    nvinfer = config(tmp_path)
+    expected = list(Pipeline(squares(tmp_path / "a.mp4"), nvinfer_config=nvinfer, tracker=None, runtime="deepstream"))
+    # What the runtime sees of the file: an engine and no ONNX file. The played nvinfer still has its network.
+    from tensortap import assemble_deepstream
+    from tensortap.nvinfer.config import read_nvinfer
+
+    def engine_only(path: Path) -> Any:
+        config = read_nvinfer(path)
+        config.onnx_file, config.engine_file = None, path.parent / "squares.engine"
+        return config
+
+    monkeypatch.setattr(assemble_deepstream, "read_nvinfer", engine_only)
+    monkeypatch.setattr("tensortap.config.read_nvinfer", engine_only)
+    found = list(Pipeline(squares(tmp_path / "a.mp4"), nvinfer_config=nvinfer, tracker=None, runtime="deepstream"))
+    for first, second in zip(expected, found, strict=True):
+        close(first.poses, second.poses)
+
+
+def dry_run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["run", "--runtime", "deepstream", "--dry-run", *map(str, arguments)])
+
+
+def test_a_dry_run_needs_no_sdk_and_shows_no_password(tmp_path: Path) -> None:
+    nvinfer = config(tmp_path)
+    result = dry_run("-i", "rtsp://me:secret@10.0.0.7/door", "-config", nvinfer, "--platform", "jetson", "-o", "screen")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("gst-launch-1.0 -e")
+    assert "rtsp://***@10.0.0.7/door" in result.stdout
+    assert "nv3dsink" in result.stdout
+    assert "secret" not in result.output
+
+
+def test_the_batch_is_as_large_as_the_inputs_are_many_unless_the_file_says_otherwise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs = ["-i", *(squares(tmp_path / f"{number}.mp4", 2) for number in range(3))]
+    assert " batch-size=3 interval" in dry_run(*inputs, "-config", config(tmp_path, batch_size=None)).stdout
+    assert not caplog.records
+    assert " batch-size=2 interval" in dry_run(*inputs, "-config", config(tmp_path)).stdout
+    assert "batch-size=2 for 3 inputs" in caplog.text
+    assert " batch-size=8 interval" in dry_run(*inputs, "-config", config(tmp_path), "--batch-size", "8").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-i", "a.mp4"], "needs a configuration file of nvinfer: -config FILE"),
+        (["-i", "webcam:0", "-config", "pose.txt"], "is a webcam; DeepStream's graph reads video files and RTSP cameras"),
+        (["-i", "scene://street", "-config", "pose.txt"], "is a drawn scene"),
+        (["-i", "a.mp4", "-config", "pose.txt", "--engine", "openvino"], "--engine is for --runtime portable"),
+        (["-i", "a.mp4", "-config", "pose.txt", "--letterbox", "nvinfer"], "change it there"),
+        (["-i", "a.mp4", "-config", "pose.txt", "-o", "rtmp://a/b/c"], "pushes to nobody"),
+        (["-i", "a.mp4", "-config", "host.txt"], "disable-output-host-copy=1"),
+        (["-i", "a.mp4", "-config", "pose.txt", "--gie-config", "pose.txt"], "both have gie-unique-id=3"),
+        (["-i", "a.mp4", "-config", "pose.txt", "--tracker-config", "none.txt"], "there is no such file"),
+        (["-i", "a.mp4", "-config", "pose.txt", "--analytics-config", "none.txt"], "--analytics-config none.txt"),
+        (["-i", "a.mp4", "-config", "pose.txt", "--mux-size", "33x20"], "--mux-size"),
+        (["-i", "a.mp4", "-config", "pose.txt", "-g", "nvinferserver"], "nvinferserver's files are protobuf"),
+    ],
+)
+def test_what_cannot_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    squares(tmp_path / "a.mp4", 2)
+    config(tmp_path)
+    config(tmp_path, "host.txt", disable_output_host_copy=1)
+    result = dry_run(*arguments)
+    assert isinstance(result.exception, Exception)
+    assert message in str(result.exception)
+
+
+def test_flags_of_the_device_are_refused_elsewhere(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["run", "-i", str(squares(tmp_path / "a.mp4", 2)), "-m", "x.onnx", "--file-loop"])
+    assert "--file-loop is for --runtime deepstream" in str(result.exception)
+    result = CliRunner().invoke(app, ["run", "-i", str(tmp_path / "a.mp4"), "-m", "x.onnx", "-o", "screen"])
+    assert result.exit_code != 0
+
+
+def test_without_the_sdk_it_says_what_is_missing(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["run", "--runtime", "deepstream", "-i", str(squares(tmp_path / "a.mp4", 2)), "-config", str(config(tmp_path))]
+    )
+    assert "needs NVIDIA's DeepStream SDK" in str(result.exception)
+    assert "pyds: No module named 'pyds'" in str(result.exception)
+
+
+INFERSERVER = """
+# of the SDK's samples
+infer_config {
+  unique_id: 5
+  gpu_ids: [0]
+  max_batch_size: 4
+  backend { triton { model_name: "pose" version: -1 model_repo { root: "./models" strict_model_config: true } } }
+  preprocess {
+    network_format: IMAGE_FORMAT_RGB
+    maintain_aspect_ratio: 1
+    symmetric_padding: 1
+    frame_scaling_filter: 1
+    normalize { scale_factor: 0.0039 channel_offsets: [0, 0, 0] }
+  }
+  postprocess { other {} }
+}
+input_control { process_mode: PROCESS_MODE_FULL_FRAME interval: 2 }
+output_control { output_tensor_meta: true }
+"""
+
+
+def test_nvinferservers_file(tmp_path: Path) -> None:
+    from tensortap.nvinfer.server import read_inferserver
+
+    path = tmp_path / "server.txt"
+    path.write_text(INFERSERVER)
+    read = read_inferserver(path)
+    assert (read.unique_id, read.batch_size, read.interval, read.process_mode) == (5, 4, 2, 1)
+    assert read.letterbox == "nvinfer-symmetric-bilinear"
+    result = dry_run("-i", squares(tmp_path / "a.mp4", 2), "-config", path, "-g", "nvinferserver")
+    assert result.exit_code == 0, result.exception
+    assert f"nvinferserver name=gie-0 config-file-path={path} batch-size=4 interval=2" in result.stdout
+    for text, message in (
+        (INFERSERVER.replace("output_tensor_meta: true", ""), "hands out no tensors"),
+        (INFERSERVER[:200], "ends in the middle"),
+        (INFERSERVER.replace("unique_id: 5", "unique_id: five"), "should be a whole number"),
+        ("infer_config { unique_id = 5 }", "line 1: '=' cannot be understood"),
+    ):
+        path.write_text(text)
+        with pytest.raises(Exception, match=message):
+            read_inferserver(path)

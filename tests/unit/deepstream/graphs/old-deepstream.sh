@@ -1,0 +1,20 @@
+gst-launch-1.0 -e \
+  uridecodebin name=source-0 uri=file:///videos/street.mp4 \
+    ! nvvideoconvert name=source-0-convert \
+    ! capsfilter name=source-0-caps 'caps=video/x-raw(memory:NVMM),format=NV12' ! mux.sink_0 \
+  uridecodebin name=source-1 uri=rtsp://10.0.0.7/door \
+    ! nvvideoconvert name=source-1-convert \
+    ! capsfilter name=source-1-caps 'caps=video/x-raw(memory:NVMM),format=NV12' ! mux.sink_1 \
+  nvstreammux name=mux batch-size=2 batched-push-timeout=40000 width=1920 height=1080 live-source=1 \
+    ! nvinfer name=gie-0 config-file-path=configs/pose.txt output-tensor-meta=1 \
+    ! queue name=drawing-queue \
+    ! nvmultistreamtiler name=tiler rows=1 columns=2 width=1280 height=720 \
+    ! nvvideoconvert name=tiler-convert \
+    ! nvdsosd name=osd process-mode=0 display-text=1 \
+    ! queue name=rtsp-0-queue \
+    ! nvvideoconvert name=rtsp-0-convert \
+    ! capsfilter name=rtsp-0-caps 'caps=video/x-raw(memory:NVMM),format=I420' \
+    ! nvv4l2h264enc name=rtsp-0-encoder bitrate=4000000 iframeinterval=60 \
+    ! h264parse name=rtsp-0-parse config-interval=-1 \
+    ! rtph264pay name=rtsp-0-pay pt=96 \
+    ! udpsink name=rtsp-0 host=127.0.0.1 port=5400 sync=0 async=0 qos=0

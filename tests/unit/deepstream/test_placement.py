@@ -1,0 +1,91 @@
+"""Where nvinfer puts frames and objects, and back to the camera's pixels, against its arithmetic written out step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensortap.deepstream.placement import of_frame, of_object
+
+POLICIES = {
+    "nvinfer": (True, False),
+    "nvinfer-symmetric": (True, True),
+    "nvinfer-stretch": (False, False),
+}
+sizes = st.tuples(st.integers(16, 4000), st.integers(16, 4000))
+
+
+def nvinfer_inverse(
+    roi: tuple[float, float, float, float], network_wh: tuple[int, int], keep: bool, symmetric: bool, x: float, y: float
+) -> tuple[float, float]:
+    """A point of the network input on the surface, as gstnvinfer.cpp has it: `get_converted_buffer`, then the way back."""
+    left, top, width, height = roi
+    src_left, src_top = (int(left) + 1) // 2 * 2, (int(top) + 1) // 2 * 2
+    src_width, src_height = int(width) // 2 * 2, int(height) // 2 * 2
+    net_width, net_height = network_wh
+    dest_width, dest_height, offset_left, offset_top = net_width, net_height, 0, 0
+    if keep:
+        hdest, wdest = net_width * src_height / src_width, net_height * src_width / src_height
+        if hdest <= net_height:
+            dest_width, dest_height = net_width, max(int(hdest), 1)
+        else:
+            dest_width, dest_height = max(int(wdest), 1), net_height
+        if symmetric:
+            offset_left, offset_top = (net_width - dest_width) // 2, (net_height - dest_height) // 2
+    ratio_x, ratio_y = dest_width / src_width, dest_height / src_height
+    return (x - offset_left) / ratio_x + src_left, (y - offset_top) / ratio_y + src_top
+
+
+@given(sizes, sizes, st.sampled_from(sorted(POLICIES)))
+def test_frames_come_back_to_the_camera(source_wh: tuple[int, int], surface_wh: tuple[int, int], policy: str) -> None:
+    box = of_frame(policy, source_wh, surface_wh, (640, 384))
+    for x, y in ((0.0, 0.0), (639.5, 12.25), (300.0, 384.0)):
+        on_surface = nvinfer_inverse((0, 0, *surface_wh), (640, 384), *POLICIES[policy], x, y)
+        expected = on_surface[0] * source_wh[0] / surface_wh[0], on_surface[1] * source_wh[1] / surface_wh[1]
+        found = box.points_to_source(np.array([[x, y]], np.float32))[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
+    assert box.source_wh == source_wh
+
+
+@given(
+    st.tuples(st.floats(0, 1000), st.floats(0, 1000), st.floats(2, 900), st.floats(2, 900)),
+    sizes,
+    st.sampled_from(sorted(POLICIES)),
+)
+def test_objects_come_back_to_the_camera(
+    roi: tuple[float, float, float, float], source_wh: tuple[int, int], policy: str
+) -> None:
+    left, top, width, height = roi
+    surface_wh = (1920, 1080)
+    # The box that the runtime sees has edges; what nvinfer sees has sizes.
+    box = of_object(policy, source_wh, surface_wh, (192, 256), (left, top, left + width, top + height))
+    edges = (left, top, (left + width) - left, (top + height) - top)
+    if min(int(edges[2]), int(edges[3])) < 2:
+        assert box is None
+        return
+    assert box is not None
+    for x, y in ((0.0, 0.0), (191.0, 3.5), (96.0, 256.0)):
+        on_surface = nvinfer_inverse(edges, (192, 256), *POLICIES[policy], x, y)
+        expected = on_surface[0] * source_wh[0] / 1920, on_surface[1] * source_wh[1] / 1080
+        found = box.points_to_source(np.array([[x, y]], np.float32))[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
+
+
+def test_an_odd_region_loses_a_column_and_a_row() -> None:
+    box = of_object("nvinfer", (1920, 1080), (1920, 1080), (640, 640), (11.0, 20.0, 652.0, 501.0))
+    assert box is not None
+    assert box.crop_xyxy == (12, 20, 652, 500)
+    assert box.resized_wh == (640, 480)
+
+
+@pytest.mark.parametrize("box_xyxy", [(10, 10, 11.9, 40), (10, 10, 40, 11), (10, 10, 10, 10)])
+def test_nothing_is_left_of_a_sliver(box_xyxy: tuple[float, float, float, float]) -> None:
+    assert of_object("nvinfer", (1920, 1080), (1920, 1080), (640, 640), box_xyxy) is None
+
+
+def test_a_camera_of_the_surface_size_has_whole_pixels() -> None:
+    box = of_frame("nvinfer", (1281, 721), (1281, 721), (640, 640))
+    assert box.crop_xyxy == (0, 0, 1280, 720)
+    assert all(isinstance(value, int) for value in box.crop_xyxy)
