@@ -11,6 +11,10 @@ _CLASS_SHIFT = 1e7
 """Further than any box that is believed reaches: boxes of different classes moved apart by it never meet."""
 _BLOCK = 256
 """So many boxes are given to OpenCV at a time: handing them over costs more than comparing them."""
+_CHUNK = 2048
+"""So many boxes at most are compared with those that stay, so that the pairs do not fill the memory."""
+_SPARSE = 5
+"""Picking one pair costs as much as comparing so many that lie in order."""
 _STRIP = 16
 """So many boxes are compared with all others at a time: what is worked out fits the processor's cache."""
 
@@ -39,15 +43,20 @@ def nms(
     """
     if len(boxes_xyxy) <= 2 * _BLOCK:
         return _greedy(boxes_xyxy, scores, iou_threshold, class_ids)[:max_det]
-    left = np.argsort(-scores, kind="stable")
-    kept = np.empty(0, np.intp)
+    order = np.argsort(-scores, kind="stable")
+    boxes_xyxy, scores, class_ids = boxes_xyxy[order], scores[order], None if class_ids is None else class_ids[order]
+    crowd = _Crowd(boxes_xyxy, iou_threshold, class_ids)
+    left, kept, size = np.arange(len(order)), np.empty(0, np.intp), _BLOCK
     while len(left) and len(kept) < max_det:
-        block, left = left[:_BLOCK], left[_BLOCK:]
-        best = block[_greedy(boxes_xyxy[block], scores[block], iou_threshold, None if class_ids is None else class_ids[block])]
-        kept = np.concatenate((kept, best))
-        if len(kept) < max_det:
-            left = _uncovered(boxes_xyxy, left, best, iou_threshold, class_ids)
-    return kept[:max_det]
+        chunk, left = left[:size], left[size:]
+        tried, before = len(chunk), len(kept)
+        chunk = crowd.uncovered(chunk, kept)
+        block, left = chunk[:_BLOCK], np.concatenate((chunk[_BLOCK:], left))
+        best = _greedy(boxes_xyxy[block], scores[block], iou_threshold, None if class_ids is None else class_ids[block])
+        kept = np.concatenate((kept, block[best]))
+        # Enough for the people who are still asked for, if as many stay as of these.
+        size = min(_CHUNK, _STRIP + (max_det - len(kept)) * tried // max(1, len(kept) - before))
+    return order[kept[:max_det]]
 
 
 def _greedy(boxes_xyxy: np.ndarray, scores: np.ndarray, iou_threshold: float, class_ids: np.ndarray | None) -> np.ndarray:
@@ -64,28 +73,53 @@ def _greedy(boxes_xyxy: np.ndarray, scores: np.ndarray, iou_threshold: float, cl
     return np.asarray(kept, np.intp).reshape(-1)
 
 
-def _uncovered(
-    boxes_xyxy: np.ndarray, rows: np.ndarray, best: np.ndarray, iou_threshold: float, class_ids: np.ndarray | None
-) -> np.ndarray:
-    """Those of the rows that none of the best covers."""
-    # intersection / union > threshold, solved for the intersection: nothing is divided.
-    share = np.float32(iou_threshold / (1 + iou_threshold))
-    for start in range(0, len(best), _STRIP):
-        if not len(rows):
-            break
-        strip = best[start : start + _STRIP]
-        left, top, right, bottom = boxes_xyxy[rows].T
-        over_left, over_top, over_right, over_bottom = boxes_xyxy[strip].T[:, :, None]
+class _Crowd:
+    """Many boxes, of which those are to be found that others cover.
+
+    Boxes that overlap by more than t are no further apart, from centre to centre, than (1 - t) / (1 + t) of half the sum of
+    their widths: of boxes sorted by their centres, each is compared with a few neighbours only.
+    """
+
+    def __init__(self, boxes_xyxy: np.ndarray, iou_threshold: float, class_ids: np.ndarray | None) -> None:
+        # intersection / union > threshold, solved for the intersection: nothing is divided.
+        share = np.float32(iou_threshold / (1 + iou_threshold))
+        left, top, right, bottom = boxes_xyxy.T
+        self._sides = np.stack((left, top, right, bottom, (right - left) * (bottom - top) * share))
+        self._class_ids = class_ids
+        # Both doubled, which saves halving them; a little further for what is rounded.
+        self._centers = left.astype(np.float64) + right
+        self._reaches = (right - left) * (1.0001 * (1 - iou_threshold) / (1 + iou_threshold))
+
+    def uncovered(self, rows: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """Those of the rows, intp (M,), that none of the best, intp (N,), covers; in the same order."""
+        if not len(rows) or len(best) <= _STRIP:
+            return rows[~self._covers(best[:, None], rows).any(axis=0)] if len(best) else rows
+        best = best[self._centers[best].argsort()]
+        centers, reaches = self._centers[best], self._reaches[rows] + self._reaches[best].max()
+        first = centers.searchsorted(self._centers[rows] - reaches)
+        counts = centers.searchsorted(self._centers[rows] + reaches, side="right") - first
+        ends = counts.cumsum()
+        if ends[-1] * _SPARSE > len(rows) * len(best):
+            for start in range(0, len(best), _STRIP):
+                rows = rows[~self._covers(best[start : start + _STRIP, None], rows).any(axis=0)]
+            return rows
+        places = np.repeat(np.arange(len(rows)), counts)
+        others = best[np.arange(ends[-1]) + np.repeat(first - ends + counts, counts)]
+        covered = np.zeros(len(rows), bool)
+        covered[places[self._covers(others, rows[places])]] = True
+        return rows[~covered]
+
+    def _covers(self, over: np.ndarray, under: np.ndarray) -> np.ndarray:
+        """bool, of the shape of both: whether boxes overlap others of their class by more than the threshold."""
+        left, top, right, bottom, area = self._sides.take(under, axis=1)
+        over_left, over_top, over_right, over_bottom, over_area = self._sides.take(over, axis=1)
         width = np.minimum(right, over_right)
         width -= np.maximum(left, over_left)
         np.maximum(width, 0, out=width)
         height = np.minimum(bottom, over_bottom)
         height -= np.maximum(top, over_top)
         width *= height
-        areas = (right - left) * (bottom - top) * share
-        over_areas = (over_right - over_left) * (over_bottom - over_top) * share
-        covered = width > areas + over_areas
-        if class_ids is not None:
-            covered &= class_ids[rows] == class_ids[strip, None]
-        rows = rows[~covered.any(axis=0)]
-    return rows
+        covers: np.ndarray = width > area + over_area
+        if self._class_ids is not None:
+            covers &= self._class_ids[over] == self._class_ids[under]
+        return covers
