@@ -29,6 +29,8 @@ class _Queue:
     """One stream."""
 
     live: bool
+    room: threading.Condition
+    """Its reader waits here while it is full."""
     frames: deque[_Waiting] = field(default_factory=deque)
     running: bool = True
     """More may come."""
@@ -76,31 +78,34 @@ class Mux:
         """Streams in the order in which they are served."""
         self._closed = False
         self._woken = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        """The consumer waits here; each reader has a place of its own, or one frame taken would wake all of them."""
 
     def add(self, stream: int, *, live: bool = False) -> None:
         """Take part from now on, under a number that no stream has had before."""
-        with self._changed:
-            self._queues[stream] = _Queue(live, awaited=not live)
+        with self._lock:
+            self._queues[stream] = _Queue(live, threading.Condition(self._lock), awaited=not live)
             self._turns.append(stream)
 
     def remove(self, stream: int) -> None:
         """Drop what is queued; its reader is told to stop."""
-        with self._changed:
+        with self._lock:
             queue = self._queues.pop(stream, None)
             if queue is not None:
                 queue.removed = True  # for a reader that waits for room in it
                 self._turns.remove(stream)
+                queue.room.notify_all()
                 self._changed.notify_all()
 
     def put(self, stream: int, frame: Frame) -> bool:
         """Append a frame to its stream's queue. False: stop reading."""
-        with self._changed:
+        with self._lock:
             queue = self._queues.get(stream)
             if queue is None:
                 return False
             while not queue.live and len(queue.frames) >= self.queue_size and not (self._closed or queue.removed):
-                self._changed.wait()
+                queue.room.wait()
             if self._closed or queue.removed:
                 return False
             now = self._now()
@@ -118,21 +123,21 @@ class Mux:
 
     def pause(self, stream: int) -> None:
         """A live stream is down: batches do not wait for it until it shows something."""
-        with self._changed:
+        with self._lock:
             if stream in self._queues:
                 self._queues[stream].awaited = False
                 self._changed.notify_all()
 
     def finish(self, stream: int) -> None:
         """Say that no more frames of this stream will come."""
-        with self._changed:
+        with self._lock:
             if stream in self._queues:
                 self._queues[stream].running = False
                 self._changed.notify_all()
 
     def wake(self) -> None:
         """Let a consumer that waits look around."""
-        with self._changed:
+        with self._lock:
             self._woken = True
             self._changed.notify_all()
 
@@ -144,14 +149,10 @@ class Mux:
         `timeout_seconds=None` waits for ever, 0 does not wait. With `only_full` it is all or nothing, unless waiting longer
         could not bring more.
         """
-        with self._changed:
-            self._wait_for(lambda: self._enough(max_frames, only_full), timeout_seconds)
-            if only_full and not self._enough(max_frames, only_full):
+        with self._lock:
+            if not self._wait_for(lambda: self._enough(max_frames, only_full), timeout_seconds) and only_full:
                 return []
-            frames = self._take(max_frames)
-            if frames:
-                self._changed.notify_all()
-            return frames
+            return self._take(max_frames)
 
     def wait_for_any(self, timeout_seconds: float | None = None) -> bool:
         """Wait until a frame is there, all streams have ended, somebody calls `wake()`, or the time is over.
@@ -159,7 +160,7 @@ class Mux:
         Returns:
             Whether a frame is there.
         """
-        with self._changed:
+        with self._lock:
             self._wait_for(lambda: self._woken or self._any() or self._over(), timeout_seconds)
             self._woken = False
             return self._any()
@@ -167,13 +168,13 @@ class Mux:
     @property
     def finished(self) -> bool:
         """Whether every stream has ended and every frame has been collected."""
-        with self._changed:
+        with self._lock:
             return self._over()
 
     @property
     def has_live(self) -> bool:
         """Whether a live stream takes part."""
-        with self._changed:
+        with self._lock:
             return any(queue.live and queue.running for queue in self._queues.values())
 
     def queued(self, stream: int) -> int:
@@ -188,10 +189,11 @@ class Mux:
 
     def close(self) -> None:
         """Drop what is queued and let all readers go."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             for queue in self._queues.values():
                 queue.frames.clear()
+                queue.room.notify_all()
             self._changed.notify_all()
 
     def _over(self) -> bool:
@@ -212,14 +214,19 @@ class Mux:
             if queue.running and queue.awaited
         ) and (self._any() or not any(queue.running for queue in queues))
 
-    def _wait_for(self, predicate: Callable[[], bool], timeout_seconds: float | None) -> None:
+    def _wait_for(self, predicate: Callable[[], bool], timeout_seconds: float | None) -> bool:
+        """Whether it came true in this time."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while not predicate():
+            for queue in self._queues.values():
+                if len(queue.frames) < self.queue_size:  # its reader may still sleep, see `_take`
+                    queue.room.notify_all()
             # Short waits, because a wait without end would not let Ctrl-C through on Windows.
             wait = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
             if wait <= 0:
-                return
+                return False
             self._changed.wait(wait)
+        return True
 
     def _take(self, max_frames: int) -> list[Frame]:
         frames: list[Frame] = []
@@ -227,10 +234,14 @@ class Mux:
         while len(frames) < max_frames and empty_in_a_row < len(self._turns):
             stream = self._turns[0]
             self._turns.rotate(-1)
-            frame = self._next_of(self._queues[stream])
+            queue = self._queues[stream]
+            frame = self._next_of(queue)
             if frame is not None:
                 frames.append(frame)
                 empty_in_a_row = 0
+                # Not for every frame: a reader that fills half of its queue at a time changes threads half as often.
+                if len(queue.frames) <= self.queue_size // 2:
+                    queue.room.notify_all()
             else:
                 empty_in_a_row += 1
         return frames

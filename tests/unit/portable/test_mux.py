@@ -104,6 +104,17 @@ def test_put_waits_for_room_and_loses_nothing() -> None:
     assert indices == list(range(50))
 
 
+def test_a_batch_waits_for_a_reader_that_sleeps_beside_its_nearly_full_queue() -> None:
+    mux = Mux(queue_size=4)
+    mux.add(0)
+    reader = threading.Thread(target=lambda: [mux.put(0, frame(0, index)) for index in range(8)], daemon=True)
+    reader.start()
+    indices = [each.info.index for size in (4, 1, 3) for each in mux.collect(size, timeout_seconds=10)]
+    assert indices == list(range(8))
+    reader.join(5)
+    assert not reader.is_alive()
+
+
 def test_close_lets_waiting_readers_go() -> None:
     mux = filled([2], ended=False, queue_size=2)
     answers: list[bool] = []
