@@ -61,7 +61,7 @@ class BoxFilter:
 
     def update(self, rows: np.ndarray, measured: np.ndarray) -> None:
         """Correct the boxes at these rows, intp (M,), by what was measured, (M, 4) as `position`."""
-        state = self._state[:, rows]
+        state = self._state.take(rows, axis=1)
         moments, covariances = state[:2], state[2:]
         surprise = measured - moments[0]
         gains = covariances[:2] / (covariances[0] + (MEASUREMENT_STD**2) * areas(measured))

@@ -63,6 +63,23 @@ def test_unsure_keypoints_leave_the_boxes_to_decide() -> None:
     np.testing.assert_allclose(pairs.similarity, iou_matrix(boxes, boxes)[pairs.rows, pairs.columns])
 
 
+@pytest.mark.parametrize("contested", [False, True])
+def test_poses_are_not_looked_at_where_boxes_leave_no_question(contested: bool) -> None:
+    boxes = np.array([[0.0, 0, 50, 100], [200, 0, 250, 100]])
+    if contested:
+        boxes[1] = boxes[0] + 10
+    keypoints = random_keypoints(5, 2)
+    arguments = (boxes, keypoints, np.zeros(2), np.zeros((2, 2)), boxes + 2, keypoints[::-1], np.ones((2, 2), bool))
+    quick, thorough = (
+        compare(*arguments, COCO_17.sigmas, oks_weight=0.6, min_keypoint_score=0.3, sure_iou=sure_iou)
+        for sure_iou in (0.4, np.inf)
+    )
+    assert (quick.similarity == thorough.similarity).all() == contested
+    everybody = np.ones(2, bool)
+    found = [assign(pairs.where(everybody, everybody, 0.4), (2, 2)) for pairs in (quick, thorough)]
+    np.testing.assert_array_equal(*found)
+
+
 def test_the_assignment_is_the_best_of_all() -> None:
     rows, columns = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     similarity = np.array([0.9, 0.8, 0.7, 0.1])  # greedy would take 0.9 + 0.1
