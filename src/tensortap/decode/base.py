@@ -228,7 +228,7 @@ class PoseDecoder(ABC):
         return Poses(
             boxes_xyxy=points[:, :2, :2].reshape(num_people, 4),
             scores=scores,
-            class_ids=np.zeros(num_people, np.int64) if class_ids is None else class_ids.astype(np.int64),
+            class_ids=np.zeros(num_people, np.int64) if class_ids is None else class_ids.astype(np.int64, copy=False),
             keypoints=points[:, 2:],
             skeleton=self.skeleton,
         )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tensortap.decode.base import corners, single_precision
-from tensortap.decode.nms import nms
+from tensortap.decode.nms import nms_of_frames
 
 MAX_CANDIDATES = 1024
 """Frames with more are left to the host: every candidate is compared with every other."""
@@ -87,11 +87,10 @@ def people_on_host(values: np.ndarray, head: Head) -> BatchPeople:
     if len(found) and not (np.vdot(boxes, boxes) <= square and sizes.min() >= 0 and best.max() <= _MAX_SCORE):
         sound = (np.abs(boxes) <= head.reach).all(axis=1) & (sizes >= 0).all(axis=1) & (best <= _MAX_SCORE)
         for_host[frames[~sound]] = True
-    kept = []
-    for end, count, out in zip(np.cumsum(counts).tolist(), counts.tolist(), for_host, strict=True):
-        mine = slice(end if out else end - count, end)
-        of_class = None if head.num_classes == 1 else class_ids[mine]
-        kept.append(mine.start + nms(boxes[mine], best[mine], head.iou_thres, class_ids=of_class, max_det=head.max_det))
+    ends = zip(np.cumsum(counts).tolist(), counts.tolist(), for_host.tolist(), strict=True)
+    places = [slice(end if out else end - count, end) for end, count, out in ends]
+    of_class = None if head.num_classes == 1 else class_ids
+    kept = nms_of_frames(boxes, best, places, head.iou_thres, class_ids=of_class, max_det=head.max_det)
     together = np.concatenate(kept)
     keypoints = rows(4 + head.num_classes, num_rows, first[together])
     if not np.vdot(keypoints, keypoints) <= square:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -42,7 +43,7 @@ def nms(
         intp (M,): indices into the rows given, M <= max_det.
     """
     if len(boxes_xyxy) <= 2 * _BLOCK:
-        return _greedy(boxes_xyxy, scores, iou_threshold, class_ids)[:max_det]
+        return _greedy(_for_opencv(boxes_xyxy, class_ids), scores, iou_threshold)[:max_det]
     order = np.argsort(-scores, kind="stable")
     boxes_xyxy, scores, class_ids = boxes_xyxy[order], scores[order], None if class_ids is None else class_ids[order]
     crowd = _Crowd(boxes_xyxy, iou_threshold, class_ids)
@@ -52,25 +53,51 @@ def nms(
         tried, before = len(chunk), len(kept)
         chunk = crowd.uncovered(chunk, kept)
         block, left = chunk[:_BLOCK], np.concatenate((chunk[_BLOCK:], left))
-        best = _greedy(boxes_xyxy[block], scores[block], iou_threshold, None if class_ids is None else class_ids[block])
-        kept = np.concatenate((kept, block[best]))
+        boxes = _for_opencv(boxes_xyxy[block], None if class_ids is None else class_ids[block])
+        kept = np.concatenate((kept, block[_greedy(boxes, scores[block], iou_threshold)]))
         # Enough for the people who are still asked for, if as many stay as of these.
         size = min(_CHUNK, _STRIP + (max_det - len(kept)) * tried // max(1, len(kept) - before))
     return order[kept[:max_det]]
 
 
-def _greedy(boxes_xyxy: np.ndarray, scores: np.ndarray, iou_threshold: float, class_ids: np.ndarray | None) -> np.ndarray:
-    """OpenCV's: rows that stay, best first."""
-    if len(boxes_xyxy) < 2:
-        return np.arange(len(boxes_xyxy))
+def nms_of_frames(
+    boxes_xyxy: np.ndarray,
+    scores: np.ndarray,
+    frames: Sequence[slice],
+    iou_threshold: float,
+    *,
+    class_ids: np.ndarray | None = None,
+    max_det: int = 300,
+) -> list[np.ndarray]:
+    """`nms` of some rows, then of others, and so on: the rows of each frame that stay. What is prepared is so only once."""
+    boxes = _for_opencv(boxes_xyxy, class_ids)
+    kept = []
+    for mine in frames:
+        if mine.stop - mine.start <= 2 * _BLOCK:
+            rows = _greedy(boxes[mine], scores[mine], iou_threshold)[:max_det]
+        else:
+            of_class = None if class_ids is None else class_ids[mine]
+            rows = nms(boxes_xyxy[mine], scores[mine], iou_threshold, class_ids=of_class, max_det=max_det)
+        kept.append(rows + mine.start)
+    return kept
+
+
+def _for_opencv(boxes_xyxy: np.ndarray, class_ids: np.ndarray | None) -> np.ndarray:
+    """float64 (N, 4): left, top, width, height, moved apart by class."""
     boxes_xywh = boxes_xyxy.astype(np.float64)  # exact also where classes are moved far apart
     boxes_xywh[:, 2:] -= boxes_xyxy[:, :2]
     if class_ids is not None:
         boxes_xywh[:, 0] += class_ids * _CLASS_SHIFT
+    return boxes_xywh
+
+
+def _greedy(boxes_xywh: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """OpenCV's: rows that stay, best first."""
+    if len(boxes_xywh) < 2:
+        return np.arange(len(boxes_xywh))
     # A list, because OpenCV's binding reads boxes from it faster than from an array; with scores it is the other way round.
     together: Any = np.ascontiguousarray(scores)
-    kept = cv2.dnn.NMSBoxes(boxes_xywh.tolist(), together, 0.0, iou_threshold)
-    return np.asarray(kept, np.intp).reshape(-1)
+    return np.asarray(cv2.dnn.NMSBoxes(boxes_xywh.tolist(), together, 0.0, iou_threshold), np.intp).reshape(-1)
 
 
 class _Crowd:
