@@ -95,6 +95,10 @@ class YoloPoseDecoder(PoseDecoder):
             name = self.output_of(frame, self.output)
             array = tensors.batch.arrays[name]
             self._check(name, tuple(array.shape[1:]))
+            notes[self] = None
+            on_host = isinstance(array, np.ndarray)
+            if on_host and (len(array) < 2 or self.transposed or not array.flags.c_contiguous):
+                return None
             head = Head(
                 num_classes=self.num_classes,
                 num_values=self.num_values,
@@ -103,17 +107,14 @@ class YoloPoseDecoder(PoseDecoder):
                 max_det=self.max_det,
                 reach=reach_of(frame.letterbox.network_wh),
             )
-            people: BatchPeople | None = None
-            if not isinstance(array, np.ndarray):
-                people = people_of_batch(array.swapaxes(1, 2) if self.transposed else array, head)
-            elif len(array) > 1 and array.flags.c_contiguous and not self.transposed:
+            if on_host:
                 with np.errstate(invalid="ignore", over="ignore"):
                     people = people_on_host(array, head)
-            notes[self] = None
-            if people is not None:
-                points = self._joined(people.boxes_xyxy, people.keypoints)
-                self._place(frame.letterbox, points)
-                notes[self] = _Decoded(people, points, frame.letterbox)
+            else:
+                people = people_of_batch(array.swapaxes(1, 2) if self.transposed else array, head)
+            points = self._joined(people.boxes_xyxy, people.keypoints)
+            self._place(frame.letterbox, points)
+            notes[self] = _Decoded(people, points, frame.letterbox)
         found: _Decoded | None = notes[self]
         return found
 

@@ -68,10 +68,11 @@ class YuvPixels:
         dtype = np.uint8 if bytes_per_sample == 1 else np.uint16
         planes = []
         for number, plane in enumerate(self.frame.planes):
-            samples = 2 if interleaved and number == 1 else 1
-            rows = np.frombuffer(memoryview(plane), dtype).reshape(-1, plane.line_size // bytes_per_sample)
-            view = rows[: plane.height, : plane.width * samples]
-            planes.append(_upright(view.reshape(plane.height, plane.width, 2) if samples == 2 else view, self.quarter_turns))
+            shape: tuple[int, ...] = (plane.height, plane.width)
+            strides: tuple[int, ...] = (plane.line_size, bytes_per_sample)
+            if interleaved and number == 1:
+                shape, strides = (*shape, 2), (plane.line_size, 2 * bytes_per_sample, bytes_per_sample)
+            planes.append(_upright(np.ndarray(shape, dtype, memoryview(plane), 0, strides), self.quarter_turns))
         return tuple(planes)
 
     @property
