@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from common import assets, machine, median_ms
 
-from tensortap.decode.base import PoseDecoder
+from tensortap.decode.base import PoseDecoder, above
 from tensortap.decode.deepstream_yolo_pose import DeepStreamYoloPoseDecoder
 from tensortap.decode.end2end import End2EndDecoder
 from tensortap.decode.nms import nms
@@ -42,8 +42,17 @@ def main() -> None:
                 per_row = milliseconds * 1e6 / rows
                 asked = f"   asked for: {limit}" if name == "yolo-pose" else ""
                 print(f"  {name:<22} {milliseconds:8.4f} {each} {per_row:10.1f} {candidates:12d} {rows:6d}{asked}")
+    print("\nReading the scores alone: searched, and only copied to where they lie one after the other; ns a row")
+    for name, scores in (
+        ("yolo-pose", np.zeros((56, 8400), np.float32)[4]),
+        ("yolov7-pose rows", np.zeros((_V7_ROWS, 57), np.float32)[:, 4]),
+    ):
+        kept = np.empty_like(scores)
+        searched = median_ms(lambda scores=scores: above(scores, 0.25))
+        copied = median_ms(lambda scores=scores, kept=kept: np.copyto(kept, scores))
+        print(f"  {name:<22} {searched * 1e6 / len(scores):.2f}, {copied * 1e6 / len(scores):.2f}")
     print("\nNMS of 2000 candidates")
-    for people in (5, 30, 100, 2000):
+    for people in (5, 30, 100, 300, 1000, 2000):
         boxes, scores = crowd(people)
         print(f"  of {people:4d} people: {median_ms(lambda boxes=boxes, scores=scores: nms(boxes, scores, 0.45), 200):.3f} ms; "
               f"asked for: {NMS_ASKED_FOR}")  # fmt: skip
