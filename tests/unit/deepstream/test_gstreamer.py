@@ -91,7 +91,9 @@ def counted(count: int = 20, live: bool = False) -> list[Element]:
     ]
 
 
-def test_every_buffer_is_seen_and_goes_on_whatever_the_handler_does(driver_class: Any) -> None:
+def test_every_buffer_is_seen_and_goes_on_whatever_the_handler_does(
+    driver_class: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     seen: list[int] = []
     passed: list[int] = []
 
@@ -107,6 +109,7 @@ def test_every_buffer_is_seen_and_goes_on_whatever_the_handler_does(driver_class
     driver.stop()
     assert told.errors[0] is None
     assert len(seen) == len(passed) == 20
+    assert "A probe failed; its buffer goes on.\nTraceback" in caplog.text
     assert seen == passed  # and a buffer's hash is its address in C, which does not change
 
 
@@ -264,9 +267,10 @@ def test_the_rtsp_server_hands_on_what_comes_by_udp(driver_class: Any, tmp_path:
         if user:
             with pytest.raises(av.error.FFmpegError):
                 av.open(f"rtsp://127.0.0.1:{port}/ds-test", options={"rtsp_transport": "tcp"}, timeout=5)
-        other = driver_class()
+        other, began = driver_class(), time.monotonic()
         with pytest.raises(SinkError, match=f"port {port} is in use"):
             other.start(chain(*counted(), rtsp=graph.rtsp), {}, Told())
         other.stop()
+        assert time.monotonic() - began < 5  # a graph that never ran has no end to wait for
     finally:
         driver.stop()
