@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tensortap.deepstream.placement import of_frame, of_object
@@ -38,6 +38,7 @@ def nvinfer_inverse(
     return (x - offset_left) / ratio_x + src_left, (y - offset_top) / ratio_y + src_top
 
 
+@settings(max_examples=2000)
 @given(sizes, sizes, st.sampled_from(sorted(POLICIES)))
 def test_frames_come_back_to_the_camera(source_wh: tuple[int, int], surface_wh: tuple[int, int], policy: str) -> None:
     box = of_frame(policy, source_wh, surface_wh, (640, 384))
@@ -49,11 +50,18 @@ def test_frames_come_back_to_the_camera(source_wh: tuple[int, int], surface_wh: 
     assert box.source_wh == source_wh
 
 
+def float32(low: int, high: int) -> st.SearchStrategy[float]:
+    """As rect_params has it; whole numbers, where rounding matters, are frequent."""
+    return st.floats(low, high, width=32) | st.integers(low, high).map(float)
+
+
+@settings(max_examples=2000)
 @given(
-    st.tuples(st.floats(0, 1000), st.floats(0, 1000), st.floats(2, 900), st.floats(2, 900)),
+    st.tuples(float32(0, 1000), float32(0, 1000), float32(2, 900), float32(2, 900)),
     sizes,
     st.sampled_from(sorted(POLICIES)),
 )
+@example((1.0000000116860974e-07, 1.0000000116860974e-07, 64.0, 512.0), (1920, 1080), "nvinfer")
 def test_objects_come_back_to_the_camera(
     roi: tuple[float, float, float, float], source_wh: tuple[int, int], policy: str
 ) -> None:
@@ -61,13 +69,9 @@ def test_objects_come_back_to_the_camera(
     surface_wh = (1920, 1080)
     # The box that the runtime sees has edges; what nvinfer sees has sizes.
     box = of_object(policy, source_wh, surface_wh, (192, 256), (left, top, left + width, top + height))
-    edges = (left, top, (left + width) - left, (top + height) - top)
-    if min(int(edges[2]), int(edges[3])) < 2:
-        assert box is None
-        return
     assert box is not None
     for x, y in ((0.0, 0.0), (191.0, 3.5), (96.0, 256.0)):
-        on_surface = nvinfer_inverse(edges, (192, 256), *POLICIES[policy], x, y)
+        on_surface = nvinfer_inverse(roi, (192, 256), *POLICIES[policy], x, y)
         expected = on_surface[0] * source_wh[0] / 1920, on_surface[1] * source_wh[1] / 1080
         found = box.points_to_source(np.array([[x, y]], np.float32))[0]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
