@@ -37,6 +37,8 @@ _FULL_HD = (1920, 1080)
 _BATCH_SECONDS = 0.04
 _KEYFRAME_RATE = 30
 """Frames a second that keyframes are counted by; DeepStream's encoders take frames, not seconds."""
+_OTHER_NETWORKS = {"custom-network-config", "model-file", "tlt-encoded-model", "uff-file"}
+"""Keys of nvinfer's file for what engines can be built from besides ONNX files."""
 _PRECISIONS = {0: "f32", 1: "int8", 2: "f16", 3: "best"}
 
 
@@ -65,6 +67,7 @@ def assemble_on_device(
         TensortapError: something cannot be meant or had on this machine.
     """
     plan = _Plan(settings, inputs, names)
+    _refuse_without_network(plan.config)
     environment = {"USE_NEW_NVSTREAMMUX": "yes"} if plan.wanted.new_mux else {}
     found = machines.find_machine(plan.wanted.platform, settings.binding, environment, redact)
     graph = build(plan.wanted, found.has_element)
@@ -75,6 +78,7 @@ def assemble_on_device(
         unique_id=plan.config.unique_id,
         letterbox=plan.config.letterbox,
         is_secondary=plan.config.process_mode == 2,
+        interval=settings.interval,
         network_wh=network_wh,
         surface_wh=None if plan.wanted.new_mux else plan.wanted.surface_wh,
         labels=plan.config.labels or _names(model) or ("person",),
@@ -132,14 +136,20 @@ class _Plan:
         self.config = _read(settings, settings.nvinfer_config)
         others = [_read(settings, path, gives_tensors=False) for path in settings.gie_configs]
         _refuse_equal_ids([self.config, *others])
+        if self.config.process_mode == 2:
+            _refuse_without_objects(settings, self.config, others)
+        new_mux = settings.new_mux or os.environ.get("USE_NEW_NVSTREAMMUX") == "yes"
+        if new_mux and settings.mux_size:
+            raise UsageError("--mux-size: the new nvstreammux scales nothing. Leave it out, or leave --new-mux out.")
         if settings.tracker_config and settings.tracker not in (None, "auto"):
             raise UsageError(f"--tracker-config and --tracker {settings.tracker} contradict each other: one names the people.")
         uris = [_uri(each) for each in inputs]
         self.streams = [_stream(number, each) for number, each in enumerate(inputs)]
         batch_size = settings.batch_size or 1
-        if settings.gie == "nvinfer" and "batch-size" not in self.config.given:
+        on_frames = self.config.process_mode == 1
+        if on_frames and settings.gie == "nvinfer" and "batch-size" not in self.config.given:
             batch_size = max(batch_size, len(uris))
-        elif self.config.process_mode == 1 and len(uris) > batch_size:
+        elif on_frames and len(uris) > batch_size:
             _log.warning(
                 "%s: batch-size=%d for %d inputs, so it infers several times for each batch. --batch-size %d infers once; the "
                 "engine is built anew for it.",
@@ -158,7 +168,7 @@ class _Plan:
             platform=machines.platform_of(settings.platform),
             gie=settings.gie,
             surface_wh=settings.mux_size or _common_size(self.streams),
-            new_mux=settings.new_mux or os.environ.get("USE_NEW_NVSTREAMMUX") == "yes",
+            new_mux=new_mux,
             tracker=tracker,
             tracker_optional=optional,
             analytics=_existing(settings.analytics_config, "--analytics-config"),
@@ -188,7 +198,7 @@ def _read(settings: Settings, path: str, *, gives_tensors: bool = True) -> Nvinf
         UsageError: no tensors would come, or wrong ones.
     """
     if settings.gie == "nvinferserver":
-        return read_inferserver(Path(path))
+        return read_inferserver(Path(path), gives_tensors=gives_tensors)
     config = read_nvinfer(Path(path))
     if not gives_tensors:
         return config
@@ -199,6 +209,13 @@ def _read(settings: Settings, path: str, *, gives_tensors: bool = True) -> Nvinf
     if errors:
         raise UsageError("\n".join(f"{path}: {sentence}" for sentence in errors.values()))
     return config
+
+
+def _refuse_without_network(config: NvinferConfig) -> None:
+    """nvinfer builds the engine from the ONNX file, if the engine is not there yet."""
+    files = [file for file in (config.onnx_file, config.engine_file) if file is not None]
+    if files and not config.given & _OTHER_NETWORKS and not any(file.exists() for file in files):
+        raise UsageError(f"{config.path}: there is no {' and no '.join(map(str, files))}.")
 
 
 def _refuse_equal_ids(configs: Sequence[NvinferConfig]) -> None:
@@ -212,11 +229,28 @@ def _refuse_equal_ids(configs: Sequence[NvinferConfig]) -> None:
         seen[config.unique_id] = config.path
 
 
+def _refuse_without_objects(settings: Settings, config: NvinferConfig, others: Sequence[NvinferConfig]) -> None:
+    """A network on objects needs somebody who finds them."""
+    if not others:
+        raise UsageError(
+            f"{config.path}: process-mode=2 infers objects, and nobody finds any. Name the detector's file: --gie-config FILE."
+        )
+    ids = [each.unique_id for each in others]
+    if config.operate_on_gie_id not in (-1, *ids):
+        raise UsageError(
+            f"{config.path}: operate-on-gie-id={config.operate_on_gie_id}, but gie-unique-id of --gie-config is "
+            f"{' and '.join(map(str, ids))}."
+        )
+    if settings.interval != config.interval:
+        raise UsageError(f"--interval {settings.interval} is for whole frames; {config.path} has process-mode=2.")
+
+
 def _inferences(settings: Settings, tapped: NvinferConfig, others: Sequence[NvinferConfig], batch_size: int) -> list[Inference]:
     """Those on whole frames first; the one that is decoded last of its kind, for it may look at what the others found."""
     found = [Inference(str(each.path), each.unique_id, each.process_mode == 2, gives_tensors=False) for each in others]
-    whole_frames = {} if tapped.process_mode == 2 else {"batch_size": batch_size, "interval": settings.interval}
-    found.append(Inference(str(tapped.path), tapped.unique_id, tapped.process_mode == 2, **whole_frames))  # type: ignore[arg-type]
+    is_secondary = tapped.process_mode == 2
+    interval = None if is_secondary else settings.interval
+    found.append(Inference(str(tapped.path), tapped.unique_id, is_secondary, batch_size=batch_size, interval=interval))
     return sorted(found, key=lambda each: each.is_secondary)
 
 

@@ -14,14 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from agreement import Agreement
-from fakes import sdk
+from fakes import sdk, simulation
 from fakes.simulation import Played, machine_finder
 from media import write_video
 from models import pose_model
 from tensortap import Pipeline
 from tensortap.cli.main import app
 from tensortap.deepstream import machine
-from tensortap.errors import DecodeError, EngineError, SourceError, TapError
+from tensortap.errors import DecodeError, EngineError, SourceError, TapError, UsageError
 from tensortap.skeletons import skeleton_for
 from tensortap.types import Poses, Result, TensorFrame
 
@@ -349,6 +349,46 @@ def test_an_element_that_fails(tmp_path: Path, play: Play) -> None:
         list(Pipeline(squares(tmp_path / "a.mp4"), **told))
 
 
+def test_an_inference_that_gives_no_tensors_is_not_taken_for_a_street_without_people(
+    tmp_path: Path, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(simulation.Nvinfer):
+        def __init__(self, element: Any) -> None:
+            super().__init__(element)
+            self._gives_tensors = False
+
+    played = play()
+    monkeypatch.setattr(simulation, "Nvinfer", Silent)
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream"}
+    with pytest.raises(EngineError, match="11 batches in a row came without tensors of gie-unique-id=3"):
+        list(Pipeline(squares(tmp_path / "a.mp4"), **told))
+    assert played.passed >= 11
+
+
+def test_a_stream_whose_first_frames_are_skipped(tmp_path: Path, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvinfer skips batches, whosever frames are in them; and long stretches on purpose are no failure."""
+
+    class Late(simulation.Nvinfer):
+        def __init__(self, element: Any) -> None:
+            super().__init__(element)
+            self._counter = 1
+
+    play()
+    monkeypatch.setattr(simulation, "Nvinfer", Late)
+    told: dict[str, Any] = {"nvinfer_config": config(tmp_path), "runtime": "deepstream", "interval": 15}
+    results = list(Pipeline(squares(tmp_path / "a.mp4", 40), **told))
+    assert [number for number, result in enumerate(results) if result.inferred] == [15, 31]
+    assert [len(result.poses) for result in results[:15]] == [0] * 15
+    assert len(results[15].poses) == 2
+
+
+def test_a_network_that_is_not_there(tmp_path: Path, play: Play) -> None:
+    play()
+    nvinfer = config(tmp_path, onnx_file="none.onnx", model_engine_file="none.engine")
+    with pytest.raises(UsageError, match=r"there is no .*none\.onnx and no .*none\.engine"):
+        Pipeline(squares(tmp_path / "a.mp4"), nvinfer_config=nvinfer, runtime="deepstream")
+
+
 @pytest.mark.parametrize("binding", BINDINGS)
 def test_files_over_and_over_until_it_is_stopped(tmp_path: Path, play: Play, binding: str) -> None:
     played = play(binding)
@@ -410,6 +450,7 @@ def test_a_model_that_is_an_engine_only_is_recognised_by_its_first_tensors(
     def engine_only(path: Path) -> Any:
         config = read_nvinfer(path)
         config.onnx_file, config.engine_file = None, path.parent / "squares.engine"
+        config.engine_file.touch()
         return config
 
     monkeypatch.setattr(assemble_deepstream, "read_nvinfer", engine_only)
@@ -458,6 +499,14 @@ def test_the_batch_is_as_large_as_the_inputs_are_many_unless_the_file_says_other
         (["-i", "a.mp4", "-config", "pose.txt", "--tracker-config", "none.txt"], "there is no such file"),
         (["-i", "a.mp4", "-config", "pose.txt", "--analytics-config", "none.txt"], "--analytics-config none.txt"),
         (["-i", "a.mp4", "-config", "pose.txt", "--mux-size", "33x20"], "--mux-size"),
+        (["-i", "a.mp4", "-config", "pose.txt", "--mux-size", "640x360", "--new-mux"], "the new nvstreammux scales nothing"),
+        (["-i", "a.mp4", "-config", "regions.txt"], "input-tensor-from-meta=1: tensors go to the regions"),
+        (["-i", "a.mp4", "-config", "crop.txt"], "nobody finds any. Name the detector's file: --gie-config"),
+        (["-i", "a.mp4", "-config", "crop.txt", "--gie-config", "pose.txt"], "operate-on-gie-id=1, but gie-unique-id of"),
+        (
+            ["-i", "a.mp4", "-config", "crop.txt", "--gie-config", "detector.txt", "--interval", "2"],
+            "--interval 2 is for whole frames",
+        ),
         (["-i", "a.mp4", "-config", "pose.txt", "-g", "nvinferserver"], "nvinferserver's files are protobuf"),
     ],
 )
@@ -466,6 +515,9 @@ def test_what_cannot_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
     squares(tmp_path / "a.mp4", 2)
     config(tmp_path)
     config(tmp_path, "host.txt", disable_output_host_copy=1)
+    config(tmp_path, "regions.txt", input_tensor_from_meta=1)
+    config(tmp_path, "detector.txt", gie_unique_id=1, network_type=0)
+    config(tmp_path, "crop.txt", gie_unique_id=2, process_mode=2, operate_on_gie_id=1)
     result = dry_run(*arguments)
     assert isinstance(result.exception, Exception)
     assert message in str(result.exception)
@@ -518,6 +570,14 @@ def test_nvinferservers_file(tmp_path: Path) -> None:
     result = dry_run("-i", squares(tmp_path / "a.mp4", 2), "-config", path, "-g", "nvinferserver")
     assert result.exit_code == 0, result.exception
     assert f"nvinferserver name=gie-0 config-file-path={path} batch-size=4 interval=2" in result.stdout
+    # A detector before it finds objects and need not hand out tensors.
+    detector, crop = tmp_path / "detector.txt", tmp_path / "crop.txt"
+    detector.write_text(INFERSERVER.replace("output_tensor_meta: true", "").replace("unique_id: 5", "unique_id: 1"))
+    on_objects = "process_mode: PROCESS_MODE_CLIP_OBJECTS operate_on_gie_id: 1"
+    crop.write_text(INFERSERVER.replace("process_mode: PROCESS_MODE_FULL_FRAME interval: 2", on_objects))
+    result = dry_run("-i", tmp_path / "a.mp4", "-config", crop, "-g", "nvinferserver", "--gie-config", detector)
+    assert result.exit_code == 0, result.exception
+    assert f"! nvinferserver name=gie-1 config-file-path={crop} batch-size=4 " in result.stdout
     for text, message in (
         (INFERSERVER.replace("output_tensor_meta: true", ""), "hands out no tensors"),
         (INFERSERVER[:200], "ends in the middle"),
