@@ -188,6 +188,66 @@ def test_values_that_cannot_be_meant(line: str, says: str, tmp_path: Path) -> No
     assert says in str(caught.value)
 
 
+ORIGINALS = {
+    "yolov8": """
+# Values overridden by properties of the element.
+[property]
+gpu-id=0  
+#model-color-format=0
+net-scale-factor=0.0039215697906911373
+
+model-engine-file=/models/yolov8s-pose-dy-sim-640.engine
+gie-unique-id=1
+network-type=100
+network-mode=2
+ 
+#batch-size=1
+maintain-aspect-ratio=1
+symmetric-padding=1
+## Bilinear Interpolation
+#scaling-filter=1
+scaling-compute-hw=1
+output-tensor-meta=1
+""",
+    "yolov7": """
+[property]
+gpu-id=0  
+model-color-format=0
+process-mode=1  
+net-scale-factor=0.0039215697906911373
+model-color-format=0  
+model-engine-file=/models/yolov7_w6_pose_sim_b1_960-yololayer.engine
+custom-lib-path=/models/libyolo.so
+gie-unique-id=1
+network-type=100
+network-mode=2
+maintain-aspect-ratio=1
+symmetric-padding=1
+scaling-compute-hw=1
+output-tensor-meta=1
+""",
+}
+"""Keys and values, blanks behind them included, of YunghuiHsu/deepstream-yolo-pose; the paths are shorter."""
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_the_original_applications_files(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "pgie_config.txt"
+    path.write_text(ORIGINALS[name])
+    config = read_nvinfer(path)
+    assert (config.unique_id, config.process_mode, config.network_type, config.network_mode) == (1, 1, 100, 2)
+    assert config.net_scale_factor == pytest.approx(1 / 255, rel=1e-6)
+    assert config.letterbox == "nvinfer-symmetric"  # the nearest pixels, which nobody asked for
+    assert config.engine_file is not None
+    assert config.engine_file.parent == Path("/models")
+    assert [sentence.partition(": ")[2] for sentence in config.warnings] == (
+        ["model-color-format came before, in line 4; the last one counts"] if name == "yolov7" else []
+    )
+    errors, doubts = check(path)
+    assert errors == []
+    assert any("scaling-filter is not given" in doubt for doubt in doubts)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -206,6 +266,8 @@ def test_files_that_are_none(text: str, says: str, tmp_path: Path) -> None:
 
 
 def test_objects_of_another_network_are_deepstreams(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mean-file is a picture that only DeepStream subtracts"):
+        read_nvinfer(ini(tmp_path, "mean-file=mean.ppm")).settings()
     with pytest.raises(UsageError, match="process-mode=2"):
         read_nvinfer(ini(tmp_path, "process-mode=2")).settings()
 
