@@ -22,6 +22,7 @@ from tensortap.errors import UsageError
 from tensortap.nvinfer.check import broken
 from tensortap.nvinfer.config import NvinferConfig, read_nvinfer
 from tensortap.nvinfer.server import read_inferserver
+from tensortap.output_paths import output_paths
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
 from tensortap.reading import skeleton_of
@@ -115,7 +116,9 @@ def planned_graph(settings: Settings, has_element: HasElement | None = None) -> 
         has_element = machines.element_finder()
         if not has_element("nvstreammux"):
             has_element = _has_all
-    plan = _Plan(settings, find_inputs(settings.inputs), [parse_output(text) for text in settings.outputs])
+    inputs, names = find_inputs(settings.inputs), [parse_output(text) for text in settings.outputs]
+    plan = _Plan(settings, inputs, names)
+    output_paths(names, inputs, plan.config.onnx_file, tiled=True)  # who runs the command loses no file by it
     shown = [redact(uri) for uri in plan.wanted.uris]
     return build(replace(plan.wanted, uris=shown), has_element)
 

@@ -500,6 +500,8 @@ def test_the_batch_is_as_large_as_the_inputs_are_many_unless_the_file_says_other
         (["-i", "a.mp4", "-config", "pose.txt", "--analytics-config", "none.txt"], "--analytics-config none.txt"),
         (["-i", "a.mp4", "-config", "pose.txt", "--mux-size", "33x20"], "--mux-size"),
         (["-i", "a.mp4", "-config", "pose.txt", "--mux-size", "640x360", "--new-mux"], "the new nvstreammux scales nothing"),
+        (["-i", "a.mp4", "-config", "pose.txt", "-o", "a.mp4"], "it is an input; it would be overwritten"),
+        (["-i", "a.mp4", "-config", "pose.txt", "-o", "b.mp4", "./b.mp4"], "two outputs would write b.mp4"),
         (["-i", "a.mp4", "-config", "regions.txt"], "input-tensor-from-meta=1: tensors go to the regions"),
         (["-i", "a.mp4", "-config", "crop.txt"], "nobody finds any. Name the detector's file: --gie-config"),
         (["-i", "a.mp4", "-config", "crop.txt", "--gie-config", "pose.txt"], "operate-on-gie-id=1, but gie-unique-id of"),
@@ -519,7 +521,7 @@ def test_what_cannot_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
     config(tmp_path, "detector.txt", gie_unique_id=1, network_type=0)
     config(tmp_path, "crop.txt", gie_unique_id=2, process_mode=2, operate_on_gie_id=1)
     result = dry_run(*arguments)
-    assert isinstance(result.exception, Exception)
+    assert isinstance(result.exception, UsageError)  # exit code 2, without a traceback
     assert message in str(result.exception)
 
 

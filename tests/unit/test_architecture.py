@@ -57,6 +57,7 @@ ALLOWED = {
         "decode",
         "deepstream",
         "loading",
+        "output_paths",
         "pipeline",
         "portable",
         "reading",
@@ -70,10 +71,11 @@ ALLOWED = {
         "zoo",
     },
     "assemble_deepstream": CORE
-    | {"config", "decode", "deepstream", "nvinfer", "portable", "reading", "recording", "registry", "sinks"},
+    | {"config", "decode", "deepstream", "nvinfer", "output_paths", "portable", "reading", "recording", "registry", "sinks"},
     "deepstream_check": CORE | {"_version", "deepstream", "nvinfer", "pipeline"},
     "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
     "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
+    "output_paths": {"errors", "portable", "sinks"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"apart", "bench", "pipeline", "portable"},
     "cli": CORE

@@ -85,11 +85,11 @@ def test_variables_of_the_environment(tmp_path: Path) -> None:
         ("log_format = 'xml'", "log_format = xml: should be 'text' or 'json'"),
         (
             "model = 'a'\ntracker-config = 'tracker.txt'",
-            "line 2: tracker_config is for runtime = \"deepstream\".",
+            'line 2: tracker_config is for runtime = "deepstream".',
         ),
         (
             "runtime = 'deepstream'\nmode = 'latency'",
-            "line 2: mode is for runtime = \"portable\": in DeepStream say batch_timeout and batch_size.",
+            'line 2: mode is for runtime = "portable": in DeepStream say batch_timeout and batch_size.',
         ),
         ("stats = 0", "stats = 0: should be greater than or equal to 0.1"),
         ("streams = ['rtsp://a/b']", "it is a table: [streams]"),

@@ -79,6 +79,8 @@ def test_several_inferences_and_metadata_of_others(binding: Binding) -> None:
     buffer = sdk.Buffer()
     frame = buffer.add_frame()
     frame.add_user_meta(sdk.UserMeta(sdk.USER_META, sdk.Batch()))
+    # Somebody else's, which a cast that checks nothing would take for tensors of inference 1.
+    frame.add_user_meta(sdk.UserMeta(sdk.USER_META, sdk.TensorMeta(1, [], (8, 8), buffer=buffer)))
     buffer.add_tensors({"a": np.full((1, 2), 1, np.float32)}, [(frame, None)], unique_id=1)
     frame.add_user_meta(sdk.UserMeta(sdk.SEGMENTATION, sdk.Batch()))
     buffer.add_tensors({"b": np.full((1, 2), 2, np.float32), "c": np.zeros((1, 3), np.int32)}, [(frame, None)], unique_id=7)

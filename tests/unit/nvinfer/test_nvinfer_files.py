@@ -192,7 +192,7 @@ ORIGINALS = {
     "yolov8": """
 # Values overridden by properties of the element.
 [property]
-gpu-id=0  
+gpu-id=0 \x20
 #model-color-format=0
 net-scale-factor=0.0039215697906911373
 
@@ -200,7 +200,7 @@ model-engine-file=/models/yolov8s-pose-dy-sim-640.engine
 gie-unique-id=1
 network-type=100
 network-mode=2
- 
+\x20
 #batch-size=1
 maintain-aspect-ratio=1
 symmetric-padding=1
@@ -211,11 +211,11 @@ output-tensor-meta=1
 """,
     "yolov7": """
 [property]
-gpu-id=0  
+gpu-id=0 \x20
 model-color-format=0
-process-mode=1  
+process-mode=1 \x20
 net-scale-factor=0.0039215697906911373
-model-color-format=0  
+model-color-format=0 \x20
 model-engine-file=/models/yolov7_w6_pose_sim_b1_960-yololayer.engine
 custom-lib-path=/models/libyolo.so
 gie-unique-id=1
