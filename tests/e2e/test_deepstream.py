@@ -269,6 +269,10 @@ def test_tensors_of_objects(tmp_path: Path, play: Play, binding: str) -> None:
         left, top, right, bottom = frame.roi or (0, 0, 0, 0)
         assert left % 2 == top % 2 == right % 2 == bottom % 2 == 0
         assert frame.tensors["output0"].shape == (56, 64)
+    # nvtracker's identities are left as they are, the highest bit included.
+    assert {track_id for _, _, objects in played.objects for _, track_id, _ in objects} == {
+        int(track_id) | 1 << 63 for track_id in results[1].poses.track_ids
+    }
     # What is drawn at the object is what was found in it.
     assert all(text.startswith("person #") for _, _, objects in played.objects for text, _, _ in objects)
 

@@ -167,6 +167,14 @@ def test_import_tensortap_is_light(module: str) -> None:
     assert loaded & heavy == set()
 
 
+def test_the_deepstream_runtime_can_be_imported_without_the_sdk() -> None:
+    modules = [f"tensortap.deepstream.{path.stem}" for path in (PACKAGE / "deepstream").glob("[!_]*.py")]
+    assert len(modules) > 10
+    modules += ["tensortap.assemble_deepstream", "tensortap.deepstream_check"]
+    code = f"import sys; sys.modules |= dict.fromkeys(['pyds', 'pyservicemaker', 'gi']); import {', '.join(modules)}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.parametrize(
     "entry",
     [

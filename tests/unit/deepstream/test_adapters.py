@@ -184,6 +184,23 @@ def test_labels_of_any_length(binding: Binding, label: str) -> None:
     assert len(expected.encode()) <= 127 or len(found.encode()) > 123
 
 
+def test_a_label_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyds's setter leaves what stood behind: here the label of somebody who had the object before."""
+    fresh = pyds.nvds_acquire_obj_meta_from_pool
+
+    def used(batch: pyds.NvDsBatchMeta) -> pyds.NvDsObjectMeta:
+        meta = fresh(batch)
+        meta.obj_label = "a longer label"
+        return meta
+
+    monkeypatch.setattr(pyds, "nvds_acquire_obj_meta_from_pool", used)
+    buffer = sdk.Buffer()
+    frame = buffer.add_frame()
+    with make("pyds").probe(buffer) as batch:
+        next(iter(batch.frames())).add_object(PERSON)
+    assert frame.objects[0].label_text == "person"
+
+
 def test_drawings(binding: Binding) -> None:
     red = (1.0, 0.0, 0.0, 1.0)
     lines = tuple(Line(n, n + 1, n + 2, n + 3, 2, red) for n in range(16))
