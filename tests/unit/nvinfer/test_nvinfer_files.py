@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,9 @@ WANTED = Wanted("pose.onnx", (384, 640), "ultralytics", batch_size=12)
 def test_what_we_write_comes_back_and_is_in_order(wanted: Wanted, tmp_path: Path) -> None:
     path = tmp_path / "pose.txt"
     path.write_text(as_ini(wanted))
+    lines = path.read_text().splitlines()
+    for above, line in pairwise(lines):
+        assert "=" not in line or line.startswith("#") or above.startswith("#"), f"no word on {line}"
     errors, doubts = check(path)
     assert errors == []
     expected_doubts = []
