@@ -28,7 +28,7 @@ from tensortap.portable.sources.inputs import Input, find_inputs, is_url
 from tensortap.reading import skeleton_of
 from tensortap.recording.replay import DescribedEngine
 from tensortap.registry import SOURCES, load
-from tensortap.sinks.names import OutputName, parse_output
+from tensortap.sinks.names import OutputName, parse_output, shown
 from tensortap.sinks.rtsp import parse_rtsp_address
 from tensortap.text import redact
 from tensortap.types import Poses, StreamInfo
@@ -184,7 +184,7 @@ class _Plan:
                 batch_seconds=_BATCH_SECONDS if settings.batch_timeout is None else settings.batch_timeout,
             ),
             pixels=settings.pixels,
-            visuals=[_visual(settings, name) for name in names if name.is_drawn],
+            visuals=_visuals(settings, names),
             codec=settings.codec,
             keyframe_interval=max(1, round(settings.keyframe_seconds * _KEYFRAME_RATE)),
             tiled_wh=settings.tiled_size,
@@ -288,7 +288,18 @@ def _common_size(streams: Sequence[StreamInfo]) -> tuple[int, int]:
     return size or _FULL_HD
 
 
-def _visual(settings: Settings, name: OutputName) -> Visual:
+def _visuals(settings: Settings, names: Sequence[OutputName]) -> list[Visual]:
+    visuals: list[Visual] = []
+    for name in (name for name in names if name.is_drawn):
+        mounts = [each for each in visuals if isinstance(each, RtspMount)]
+        visual = _visual(settings, name, [each.udp_port for each in mounts])
+        if isinstance(visual, RtspMount) and visual.port in [each.port for each in mounts]:
+            raise UsageError(f"-o {shown(name.text)}: port {visual.port} is for another output already. Choose another.")
+        visuals.append(visual)
+    return visuals
+
+
+def _visual(settings: Settings, name: OutputName, udp_ports: Sequence[int]) -> Visual:
     if name.sink == "push":
         raise UsageError(f"-o {name.path}: DeepStream's graph pushes to nobody. Serve it: -o rtsp://:8554/ds-test.")
     if name.sink == "screen":
@@ -297,7 +308,7 @@ def _visual(settings: Settings, name: OutputName) -> Visual:
         return VideoFile(str(name.path))
     where = parse_rtsp_address(name.text)
     encoding = settings.codec.upper()
-    return RtspMount(where.port, where.path, free_udp_port(), encoding, where.host, where.user, where.password)
+    return RtspMount(where.port, where.path, free_udp_port(taken=udp_ports), encoding, where.host, where.user, where.password)
 
 
 def _existing(path: str | None, flag: str) -> str | None:

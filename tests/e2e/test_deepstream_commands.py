@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ def test_a_dry_run_needs_no_sdk_and_shows_no_password(tmp_path: Path) -> None:
     assert "rtsp://***@10.0.0.7/door" in result.stdout
     assert "nv3dsink" in result.stdout
     assert "secret" not in result.output
+
+
+def test_two_rtsp_outputs_do_not_mix_their_packets(tmp_path: Path) -> None:
+    result = dry_run(
+        "-i", squares(tmp_path / "a.mp4", 2), "-config", config(tmp_path), "-o", "rtsp://:8554/a", "rtsp://:8555/b"
+    )
+    ports = re.findall(r"udpsink .* port=(\d+)", result.stdout)
+    assert len(ports) == len(set(ports)) == 2
 
 
 def test_the_batch_is_as_large_as_the_inputs_are_many_unless_the_file_says_otherwise(
@@ -53,6 +62,10 @@ def test_the_batch_is_as_large_as_the_inputs_are_many_unless_the_file_says_other
         (["-i", "a.mp4", "-config", "pose.txt", "--analytics-config", "none.txt"], "--analytics-config none.txt"),
         (["-i", "a.mp4", "-config", "pose.txt", "--mux-size", "33x20"], "--mux-size"),
         (["-i", "a.mp4", "-config", "pose.txt", "--mux-size", "640x360", "--new-mux"], "the new nvstreammux scales nothing"),
+        (
+            ["-i", "a.mp4", "-config", "pose.txt", "-o", "rtsp://:8554/a", "rtsp://me:secret@:8554/b"],
+            "port 8554 is for another output already",
+        ),
         (["-i", "a.mp4", "-config", "pose.txt", "-o", "a.mp4"], "it is an input; it would be overwritten"),
         (["-i", "a.mp4", "-config", "pose.txt", "-o", "b.mp4", "./b.mp4"], "two outputs would write b.mp4"),
         (["-i", "a.mp4", "-config", "regions.txt"], "input-tensor-from-meta=1: tensors go to the regions"),

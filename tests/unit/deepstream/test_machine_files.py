@@ -119,6 +119,7 @@ def test_a_port_that_is_taken_is_left_alone() -> None:
         port = taken.getsockname()[1]
         assert free_udp_port(port) not in (0, port)
     assert free_udp_port(port) == port
+    assert free_udp_port(port, [port]) not in (0, port)
 
 
 def test_the_bindings_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
