@@ -83,14 +83,15 @@ class RtspServer:
                     "machine. Choose another: -o rtsp://:8555/ds-test"
                 )
             self._servers.append(server)
-        cleaning = GLib.timeout_source_new_seconds(_CLEANING_SECONDS)
-        cleaning.set_callback(self._clean)
-        cleaning.attach(context)
+        self._cleaning = GLib.timeout_source_new_seconds(_CLEANING_SECONDS)
+        self._cleaning.set_callback(self._clean)
+        self._cleaning.attach(context)
         self._thread = threading.Thread(target=self._run, args=(context,), name="tensortap-rtsp", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Serve nobody any more. Closing twice is fine."""
+        self._cleaning.destroy()  # it would hold the context, and with it the ports
         self._loop.quit()
         self._thread.join()
         self._servers.clear()

@@ -295,6 +295,9 @@ def test_dlpack_of_numpy_itself() -> None:
     np.testing.assert_array_equal(array, [[6, 8, 10], [12, 14, 16], [18, 20, 22]])
     values[1, 0] = 99
     assert array[0, 0] == 99  # lent
+    tensor = servicemaker.Tensor(values.ctypes.data, (2, 3), "int32", strides=(6, 1))
+    tensor._managed.byte_offset = 4 * 6 * 2  # two rows
+    np.testing.assert_array_equal(as_array(tensor, "out"), [[12, 13, 14], [18, 19, 20]])
     held = as_array(np.arange(5, dtype=np.uint8), "out")
     np.testing.assert_array_equal(held, range(5))  # though nobody else holds it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -236,6 +237,12 @@ def test_a_run_that_is_stopped_completes_its_file(driver_class: Any, tmp_path: P
         assert sum(1 for _ in container.decode(video=0)) > 2
 
 
+def free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.mark.parametrize("user", ["", "me"])
 def test_the_rtsp_server_hands_on_what_comes_by_udp(driver_class: Any, tmp_path: Path, user: str) -> None:
     pytest.importorskip("gi")
@@ -246,7 +253,7 @@ def test_the_rtsp_server_hands_on_what_comes_by_udp(driver_class: Any, tmp_path:
     except ValueError:
         pytest.skip("apt install gir1.2-gst-rtsp-server-1.0")
     video = write_video(tmp_path / "a.mp4", num_frames=400, rate=25, options={"g": "5"})
-    port, udp_port = free_udp_port(18554), free_udp_port()
+    port, udp_port = free_tcp_port(), free_udp_port()
     graph = chain(
         Element("filesrc", "source-0", {"location": str(video)}),
         Element("qtdemux", "demux"),
@@ -274,3 +281,6 @@ def test_the_rtsp_server_hands_on_what_comes_by_udp(driver_class: Any, tmp_path:
         assert time.monotonic() - began < 5  # a graph that never ran has no end to wait for
     finally:
         driver.stop()
+    with socket.socket() as again:  # the port is free again
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
