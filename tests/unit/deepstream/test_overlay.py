@@ -83,7 +83,7 @@ values = (
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(values, values), min_size=17, max_size=17), st.sampled_from([SURFACE, (1, 1), (2, 1080)]))
 def test_every_coordinate_can_be_written(points: list[tuple[float, float]], surface_wh: tuple[int, int]) -> None:
     keypoints = np.ones((1, 17, 3), np.float32)
@@ -102,6 +102,7 @@ def test_every_coordinate_can_be_written(points: list[tuple[float, float]], surf
             assert 0 <= circle.y < surface_wh[1]
 
 
+@settings(deadline=None)
 @given(*[st.floats(-2000, 2000) for _ in range(4)])
 def test_lines_are_cut_and_not_turned(x1: float, y1: float, x2: float, y2: float) -> None:
     found = clipped_segment((x1, y1), (x2, y2), SURFACE)

@@ -38,7 +38,7 @@ def nvinfer_inverse(
     return (x - offset_left) / ratio_x + src_left, (y - offset_top) / ratio_y + src_top
 
 
-@settings(max_examples=2000)
+@settings(max_examples=1000, deadline=None)
 @given(sizes, sizes, st.sampled_from(sorted(POLICIES)))
 def test_frames_come_back_to_the_camera(source_wh: tuple[int, int], surface_wh: tuple[int, int], policy: str) -> None:
     box = of_frame(policy, source_wh, surface_wh, (640, 384))
@@ -55,7 +55,7 @@ def float32(low: int, high: int) -> st.SearchStrategy[float]:
     return st.floats(low, high, width=32) | st.integers(low, high).map(float)
 
 
-@settings(max_examples=2000)
+@settings(max_examples=1000, deadline=None)
 @given(
     st.tuples(float32(0, 1000), float32(0, 1000), float32(2, 900), float32(2, 900)),
     sizes,
