@@ -11,9 +11,9 @@ from media import write_video
 from models import pose_model
 
 
-def squares(path: Path, num_frames: int = 12, size_wh: tuple[int, int] = (160, 96)) -> Path:
+def squares(path: Path, num_frames: int = 12, size_wh: tuple[int, int] = (160, 96), num_black: int = 0) -> Path:
     """Two squares that move towards each other, on black, brightest in the middle: two people for the model of
-    tests/models.py."""
+    tests/models.py. Then so many frames without them."""
     up = 1 - np.abs(np.linspace(-1, 1, 48))
     square = (212 + 43 * np.minimum(up[:, None], up[None])).astype(np.uint8)[..., None]
 
@@ -24,7 +24,8 @@ def squares(path: Path, num_frames: int = 12, size_wh: tuple[int, int] = (160, 9
         picture[30:78, 110 - number : 158 - number] = square
         return picture
 
-    return write_video(path, size_wh=size_wh, images=[image(number) for number in range(num_frames)])
+    black = [np.zeros((size_wh[1], size_wh[0], 3), np.uint8)] * num_black
+    return write_video(path, size_wh=size_wh, images=[image(number) for number in range(num_frames)] + black)
 
 
 def config(folder: Path, name: str = "pose.txt", **keys: Any) -> Path:

@@ -151,6 +151,16 @@ def test_people_between_inferences_go_with_nvtracker(tmp_path: Path, play: Play,
         assert np.isfinite(result.poses.keypoints).all()
 
 
+def test_nvtracker_is_told_that_nobody_is_there(tmp_path: Path, play: Play) -> None:
+    """A frame in which nobody was found is not one that nobody looked at: tracks end. Only pyds can say so."""
+    played = play("pyds")
+    (tmp_path / "tracker.txt").write_text("[tracker]\nll-config-file=nvdcf.yml\n")
+    told = {"tracker_config": str(tmp_path / "tracker.txt"), "runtime": "deepstream", "nvinfer_config": config(tmp_path)}
+    results = list(Pipeline(squares(tmp_path / "a.mp4", 6, num_black=6), **told))
+    assert [len(result.poses) for result in results] == [2] * 6 + [0] * 6
+    assert [len(objects) for _, _, objects in played.objects][6:] == [0] * 6
+
+
 @pytest.mark.parametrize("binding", BINDINGS)
 def test_our_tracker_names_the_objects_where_there_is_no_nvtracker(tmp_path: Path, play: Play, binding: str) -> None:
     played = play(binding)
