@@ -273,9 +273,9 @@ class Probes:
         else:
             if result.inferred:
                 meta.mark_inferred()
-            # Predicted people are objects too: nvdsanalytics and nvmsgconv need them in every frame. nvtracker has its own.
-            if result.inferred or not self.settings.joins:
-                attached = objects_of(poses, surface_wh, self.settings.unique_id, self.settings.labels)
+            # People whom our tracker predicts are objects too: nvdsanalytics and nvmsgconv need them in every frame. With
+            # nvtracker, which carries its own, there are none.
+            attached = objects_of(poses, surface_wh, self.settings.unique_id, self.settings.labels)
             for _, new in attached:
                 meta.add_object(new)
         if not self.settings.joins:
