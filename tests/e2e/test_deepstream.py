@@ -185,7 +185,10 @@ def test_the_mux_scales_and_the_people_do_not_move(tmp_path: Path, play: Play, b
         for box in first.poses.boxes_xyxy:
             centers = (second.poses.boxes_xyxy[:, :2] + second.poses.boxes_xyxy[:, 2:]) / 2
             assert np.abs(centers - (box[:2] + box[2:]) / 2).max(axis=1).min() < 20
-    assert max(box[3] for _, _, objects in played.objects[12:] for _, _, box in objects) > 96
+    for result, (_, _, objects) in zip(stretched, played.objects[12:], strict=True):
+        on_surface = result.poses.boxes_xyxy * np.tile([320 / 160, 240 / 96], 2)
+        expected = np.clip(on_surface, 0, [320, 240] * 2)
+        np.testing.assert_allclose(sorted(box for _, _, box in objects), sorted(expected.tolist()), atol=0.01)
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

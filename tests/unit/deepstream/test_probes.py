@@ -50,7 +50,7 @@ class Run:
 
 
 def test_objects_of_another_inference_are_others(binding: Binding) -> None:
-    """They may lie exactly where a person does."""
+    """They may lie exactly where a person does, and come first."""
     run = Run(binding)
     buffer = run.tap(0)
     [frame] = buffer.batch.frames if buffer.batch else []
@@ -58,7 +58,6 @@ def test_objects_of_another_inference_are_others(binding: Binding) -> None:
         each.object_id = 10 + number
     left, top, right, bottom = (float(value) for value in POSES.boxes_xyxy[0])
     frame.add_object(sdk.detection((left, top, right, bottom), component=1, confidence=0.9, object_id=77))
-    frame.objects.reverse()
     run.tracked(buffer)
     assert sorted(run.delivered[0].poses.track_ids.tolist()) == [10, 11]
 
