@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from fakes import sdk
+from fakes import sdk, servicemaker
 from fakes.bindings import Binding
 from people import person, poses_of
+from tensortap.deepstream.graph import Graph
 from tensortap.deepstream.probes import Probes, TapSettings
+from tensortap.deepstream.runtime import DeepStreamRuntime, Listener, OnBuffer
 from tensortap.skeletons import COCO_17
 from tensortap.types import Frame, Poses, Result, StreamInfo, TensorFrame
 
@@ -78,6 +80,27 @@ def test_nobody_waits_for_ever(binding: Binding) -> None:
     for number in range(70):
         run.tap(number).release()
     assert [result.info.index for result in run.delivered] == list(range(6))
+
+
+def test_what_waits_for_nvtracker_at_the_end_is_delivered(binding: Binding) -> None:
+    """nvtracker may keep the last buffers for itself."""
+    buffer = sdk.Buffer()
+    buffer.add_tensors({"out": np.zeros((1, 4), np.float32)}, [(buffer.add_frame(), None)], unique_id=3)
+
+    class Driver:
+        name = "one buffer, then the end"
+
+        def start(self, graph: Graph, on_buffer: Mapping[str, OnBuffer], listener: Listener) -> None:
+            on_buffer["gie-0"](buffer if binding.name == "pyds" else servicemaker.Buffer(buffer))
+            listener.ended(None)
+
+        def stop(self) -> None: ...
+
+    settings = TapSettings(unique_id=3, letterbox="nvinfer-stretch", network_wh=(640, 640), joins=True)
+    graph = Graph((), (), tap="gie-0", join="tracker")
+    runtime = DeepStreamRuntime(graph, Driver(), binding.tap, settings, [StreamInfo(0, "a.mp4")], NOBODY)
+    [result] = runtime.results(lambda frame, tensors: Result(frame, POSES, inferred=True))
+    assert len(result.poses) == 2
 
 
 def test_frames_without_a_time_are_counted(binding: Binding) -> None:
