@@ -16,6 +16,7 @@ from tensortap.config import Settings
 from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import EngineError, MissingDependencyError, SourceError, TensortapError, UsageError
 from tensortap.loading import import_meanwhile, load_callable, taken_by
+from tensortap.output_paths import output_paths, refuse_clashes
 from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
@@ -25,7 +26,7 @@ from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.connection import LiveSettings
-from tensortap.portable.sources.inputs import Input, find_inputs, is_url
+from tensortap.portable.sources.inputs import Input, find_inputs
 from tensortap.portable.threads import Mode, decoding_threads, mode_for
 from tensortap.reading import (
     Nobody,
@@ -100,7 +101,7 @@ def assemble(
     on_device = settings.runtime == "deepstream"
     is_replay = not on_device and _is_replay(settings, inputs)
     model_path = None if is_replay or on_device else _model_path(settings, find_model)
-    paths = _output_paths(names, inputs, model_path, tiled=on_device)
+    paths = output_paths(names, inputs, model_path, tiled=on_device)
     tracker_class = _tracker_class(settings)
     taps = [load_callable(text, "--tap") for text in settings.taps]
     decoder = own_decoder(settings, decoder)
@@ -184,7 +185,7 @@ class _Adding:
             [found] = _named_apart([found], {stream.name for stream in self._runtime.streams})
             source_id = next(self._numbers)
             paths = [(each, each.for_stream(source_id), source_id) for each in self._names]
-            _refuse_clashes(paths, [found], self._parts.model.path, [output.name for output in self._parts.outputs])
+            refuse_clashes(paths, [found], self._parts.model.path, [output.name for output in self._parts.outputs])
             with ExitStack() as opened:
                 source = _open_source(self._settings, source_id, found, threads=1)
                 opened.callback(source.close)
@@ -453,61 +454,6 @@ def _tracker_class(settings: Settings) -> Callable[[], Tracker] | None:
         return None
     tracker_class: Callable[[], Tracker] = load("tracker", TRACKERS, "pose" if settings.tracker == "auto" else settings.tracker)
     return tracker_class
-
-
-def _output_paths(
-    names: Sequence[OutputName], inputs: Sequence[Input], model_path: Path | None, *, tiled: bool = False
-) -> list[tuple[OutputName, Path, int | None]]:
-    """Every file to be written, and the one stream that goes there, if it is only one.
-
-    Args:
-        tiled: a video shows all streams side by side.
-
-    Raises:
-        UsageError: two outputs share a file, or an output is an input or the model.
-    """
-    paths: list[tuple[OutputName, Path, int | None]] = []
-    for name in names:
-        if tiled or not name.per_stream:
-            paths.append((name, name.path, None))
-        elif len(inputs) == 1:
-            # A recording may hold several streams; all of them go there.
-            paths.append((name, name.path, None if inputs[0].kind == "recording" else 0))
-        else:
-            paths += [(name, name.for_stream(source_id), source_id) for source_id in range(len(inputs))]
-    _refuse_clashes(paths, inputs, model_path, [])
-    return paths
-
-
-def _refuse_clashes(
-    paths: Sequence[tuple[OutputName, Path, int | None]],
-    inputs: Sequence[Input],
-    model_path: Path | None,
-    outputs: Sequence[str],
-) -> None:
-    """Raises UsageError where one of the paths is an input, the model, or written to already."""
-    taken: dict[object, str] = {_identity(Path(output)): f"two outputs would write {output}" for output in outputs}
-    for location in (path for found in inputs for path in (found.paths or (found.location,))):
-        if not is_url(str(location)):
-            taken[_identity(Path(location))] = "it is an input; it would be overwritten"
-    for part in (model_path, model_path.with_suffix(".bin")) if model_path else ():
-        taken[_identity(part)] = "it is the model; it would be overwritten"
-    for name, path, _ in paths:
-        if not name.is_file:
-            continue
-        clash = taken.get(_identity(path))
-        if clash:
-            raise UsageError(f"-o {name.text}: {clash}. Choose another name.")
-        taken[_identity(path)] = f"two outputs would write {path}"
-
-
-def _identity(path: Path) -> object:
-    """What two names of one file have in common, links included."""
-    try:
-        found = path.stat()
-    except OSError:
-        return path.resolve()
-    return found.st_dev, found.st_ino
 
 
 def _open_output(

@@ -22,12 +22,13 @@ from tensortap.errors import UsageError
 from tensortap.nvinfer.check import broken
 from tensortap.nvinfer.config import NvinferConfig, read_nvinfer
 from tensortap.nvinfer.server import read_inferserver
+from tensortap.output_paths import output_paths
 from tensortap.portable.model import ModelInfo, image_input, read_model
 from tensortap.portable.sources.inputs import Input, find_inputs, is_url
 from tensortap.reading import skeleton_of
 from tensortap.recording.replay import DescribedEngine
 from tensortap.registry import SOURCES, load
-from tensortap.sinks.names import OutputName, parse_output
+from tensortap.sinks.names import OutputName, parse_output, shown
 from tensortap.sinks.rtsp import parse_rtsp_address
 from tensortap.text import redact
 from tensortap.types import Poses, StreamInfo
@@ -37,6 +38,8 @@ _FULL_HD = (1920, 1080)
 _BATCH_SECONDS = 0.04
 _KEYFRAME_RATE = 30
 """Frames a second that keyframes are counted by; DeepStream's encoders take frames, not seconds."""
+_OTHER_NETWORKS = {"custom-network-config", "model-file", "tlt-encoded-model", "uff-file"}
+"""Keys of nvinfer's file for what engines can be built from besides ONNX files."""
 _PRECISIONS = {0: "f32", 1: "int8", 2: "f16", 3: "best"}
 
 
@@ -65,6 +68,7 @@ def assemble_on_device(
         TensortapError: something cannot be meant or had on this machine.
     """
     plan = _Plan(settings, inputs, names)
+    _refuse_without_network(plan.config)
     environment = {"USE_NEW_NVSTREAMMUX": "yes"} if plan.wanted.new_mux else {}
     found = machines.find_machine(plan.wanted.platform, settings.binding, environment, redact)
     graph = build(plan.wanted, found.has_element)
@@ -75,6 +79,7 @@ def assemble_on_device(
         unique_id=plan.config.unique_id,
         letterbox=plan.config.letterbox,
         is_secondary=plan.config.process_mode == 2,
+        interval=settings.interval,
         network_wh=network_wh,
         surface_wh=None if plan.wanted.new_mux else plan.wanted.surface_wh,
         labels=plan.config.labels or _names(model) or ("person",),
@@ -111,7 +116,9 @@ def planned_graph(settings: Settings, has_element: HasElement | None = None) -> 
         has_element = machines.element_finder()
         if not has_element("nvstreammux"):
             has_element = _has_all
-    plan = _Plan(settings, find_inputs(settings.inputs), [parse_output(text) for text in settings.outputs])
+    inputs, names = find_inputs(settings.inputs), [parse_output(text) for text in settings.outputs]
+    plan = _Plan(settings, inputs, names)
+    output_paths(names, inputs, plan.config.onnx_file, tiled=True)  # who runs the command loses no file by it
     shown = [redact(uri) for uri in plan.wanted.uris]
     return build(replace(plan.wanted, uris=shown), has_element)
 
@@ -132,14 +139,20 @@ class _Plan:
         self.config = _read(settings, settings.nvinfer_config)
         others = [_read(settings, path, gives_tensors=False) for path in settings.gie_configs]
         _refuse_equal_ids([self.config, *others])
+        if self.config.process_mode == 2:
+            _refuse_without_objects(settings, self.config, others)
+        new_mux = settings.new_mux or os.environ.get("USE_NEW_NVSTREAMMUX") == "yes"
+        if new_mux and settings.mux_size:
+            raise UsageError("--mux-size: the new nvstreammux scales nothing. Leave it out, or leave --new-mux out.")
         if settings.tracker_config and settings.tracker not in (None, "auto"):
             raise UsageError(f"--tracker-config and --tracker {settings.tracker} contradict each other: one names the people.")
         uris = [_uri(each) for each in inputs]
         self.streams = [_stream(number, each) for number, each in enumerate(inputs)]
         batch_size = settings.batch_size or 1
-        if settings.gie == "nvinfer" and "batch-size" not in self.config.given:
+        on_frames = self.config.process_mode == 1
+        if on_frames and settings.gie == "nvinfer" and "batch-size" not in self.config.given:
             batch_size = max(batch_size, len(uris))
-        elif self.config.process_mode == 1 and len(uris) > batch_size:
+        elif on_frames and len(uris) > batch_size:
             _log.warning(
                 "%s: batch-size=%d for %d inputs, so it infers several times for each batch. --batch-size %d infers once; the "
                 "engine is built anew for it.",
@@ -158,7 +171,7 @@ class _Plan:
             platform=machines.platform_of(settings.platform),
             gie=settings.gie,
             surface_wh=settings.mux_size or _common_size(self.streams),
-            new_mux=settings.new_mux or os.environ.get("USE_NEW_NVSTREAMMUX") == "yes",
+            new_mux=new_mux,
             tracker=tracker,
             tracker_optional=optional,
             analytics=_existing(settings.analytics_config, "--analytics-config"),
@@ -171,7 +184,7 @@ class _Plan:
                 batch_seconds=_BATCH_SECONDS if settings.batch_timeout is None else settings.batch_timeout,
             ),
             pixels=settings.pixels,
-            visuals=[_visual(settings, name) for name in names if name.is_drawn],
+            visuals=_visuals(settings, names),
             codec=settings.codec,
             keyframe_interval=max(1, round(settings.keyframe_seconds * _KEYFRAME_RATE)),
             tiled_wh=settings.tiled_size,
@@ -188,7 +201,7 @@ def _read(settings: Settings, path: str, *, gives_tensors: bool = True) -> Nvinf
         UsageError: no tensors would come, or wrong ones.
     """
     if settings.gie == "nvinferserver":
-        return read_inferserver(Path(path))
+        return read_inferserver(Path(path), gives_tensors=gives_tensors)
     config = read_nvinfer(Path(path))
     if not gives_tensors:
         return config
@@ -199,6 +212,13 @@ def _read(settings: Settings, path: str, *, gives_tensors: bool = True) -> Nvinf
     if errors:
         raise UsageError("\n".join(f"{path}: {sentence}" for sentence in errors.values()))
     return config
+
+
+def _refuse_without_network(config: NvinferConfig) -> None:
+    """nvinfer builds the engine from the ONNX file, if the engine is not there yet."""
+    files = [file for file in (config.onnx_file, config.engine_file) if file is not None]
+    if files and not config.given & _OTHER_NETWORKS and not any(file.exists() for file in files):
+        raise UsageError(f"{config.path}: there is no {' and no '.join(map(str, files))}.")
 
 
 def _refuse_equal_ids(configs: Sequence[NvinferConfig]) -> None:
@@ -212,11 +232,28 @@ def _refuse_equal_ids(configs: Sequence[NvinferConfig]) -> None:
         seen[config.unique_id] = config.path
 
 
+def _refuse_without_objects(settings: Settings, config: NvinferConfig, others: Sequence[NvinferConfig]) -> None:
+    """A network on objects needs somebody who finds them."""
+    if not others:
+        raise UsageError(
+            f"{config.path}: process-mode=2 infers objects, and nobody finds any. Name the detector's file: --gie-config FILE."
+        )
+    ids = [each.unique_id for each in others]
+    if config.operate_on_gie_id not in (-1, *ids):
+        raise UsageError(
+            f"{config.path}: operate-on-gie-id={config.operate_on_gie_id}, but gie-unique-id of --gie-config is "
+            f"{' and '.join(map(str, ids))}."
+        )
+    if settings.interval != config.interval:
+        raise UsageError(f"--interval {settings.interval} is for whole frames; {config.path} has process-mode=2.")
+
+
 def _inferences(settings: Settings, tapped: NvinferConfig, others: Sequence[NvinferConfig], batch_size: int) -> list[Inference]:
     """Those on whole frames first; the one that is decoded last of its kind, for it may look at what the others found."""
     found = [Inference(str(each.path), each.unique_id, each.process_mode == 2, gives_tensors=False) for each in others]
-    whole_frames = {} if tapped.process_mode == 2 else {"batch_size": batch_size, "interval": settings.interval}
-    found.append(Inference(str(tapped.path), tapped.unique_id, tapped.process_mode == 2, **whole_frames))  # type: ignore[arg-type]
+    is_secondary = tapped.process_mode == 2
+    interval = None if is_secondary else settings.interval
+    found.append(Inference(str(tapped.path), tapped.unique_id, is_secondary, batch_size=batch_size, interval=interval))
     return sorted(found, key=lambda each: each.is_secondary)
 
 
@@ -251,7 +288,18 @@ def _common_size(streams: Sequence[StreamInfo]) -> tuple[int, int]:
     return size or _FULL_HD
 
 
-def _visual(settings: Settings, name: OutputName) -> Visual:
+def _visuals(settings: Settings, names: Sequence[OutputName]) -> list[Visual]:
+    visuals: list[Visual] = []
+    for name in (name for name in names if name.is_drawn):
+        mounts = [each for each in visuals if isinstance(each, RtspMount)]
+        visual = _visual(settings, name, [each.udp_port for each in mounts])
+        if isinstance(visual, RtspMount) and visual.port in [each.port for each in mounts]:
+            raise UsageError(f"-o {shown(name.text)}: port {visual.port} is for another output already. Choose another.")
+        visuals.append(visual)
+    return visuals
+
+
+def _visual(settings: Settings, name: OutputName, udp_ports: Sequence[int]) -> Visual:
     if name.sink == "push":
         raise UsageError(f"-o {name.path}: DeepStream's graph pushes to nobody. Serve it: -o rtsp://:8554/ds-test.")
     if name.sink == "screen":
@@ -260,7 +308,7 @@ def _visual(settings: Settings, name: OutputName) -> Visual:
         return VideoFile(str(name.path))
     where = parse_rtsp_address(name.text)
     encoding = settings.codec.upper()
-    return RtspMount(where.port, where.path, free_udp_port(), encoding, where.host, where.user, where.password)
+    return RtspMount(where.port, where.path, free_udp_port(taken=udp_ports), encoding, where.host, where.user, where.password)
 
 
 def _existing(path: str | None, flag: str) -> str | None:

@@ -108,7 +108,7 @@ PictureSize = Annotated[tuple[_Side, _Side], BeforeValidator(_as_picture_size)]
 Size = Annotated[tuple[Annotated[int, Field(ge=32, le=8192)], Annotated[int, Field(ge=32, le=8192)]], BeforeValidator(_as_size)]
 
 
-_ONLY_DEEPSTREAM = (
+ONLY_DEEPSTREAM = (
     "gie",
     "gie_configs",
     "tracker_config",
@@ -122,8 +122,9 @@ _ONLY_DEEPSTREAM = (
     "encoder",
     "gpu_id",
 )
+"""Settings that cannot be meant in the portable runtime."""
 _FILE_SAYS_SO = "nvinfer reads that from its own file, change it there"
-_ONLY_PORTABLE = {
+ONLY_PORTABLE = {
     "engine": "in DeepStream nvinfer is the engine",
     "precision": "say network-mode in nvinfer's file",
     "letterbox": _FILE_SAYS_SO,
@@ -268,9 +269,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _fits_the_runtime(self) -> Settings:
         other, hint = (
-            (_ONLY_PORTABLE, "is for --runtime portable: {why}")
+            (ONLY_PORTABLE, "is for --runtime portable: {why}")
             if self.runtime == "deepstream"
-            else (dict.fromkeys(_ONLY_DEEPSTREAM, ""), "is for --runtime deepstream")
+            else (dict.fromkeys(ONLY_DEEPSTREAM, ""), "is for --runtime deepstream")
         )
         for name, why in other.items():
             if getattr(self, name) != type(self).model_fields[name].default:

@@ -117,8 +117,8 @@ class _Reading:
         settings = {name: value for name, value in filled.items() if name in Settings.model_fields}
         options = {name: value for name, value in filled.items() if name in ServiceOptions.model_fields}
         self._check(ServiceOptions, options, given)
-        # A run that may begin without streams: they may come from the command line.
-        self._check(Settings, {"keep_running": True, **settings}, given)
+        # Without inputs too: they may come from the command line.
+        self._check(Settings, {**settings, "inputs": settings.get("inputs") or ["later"]}, given)
         if streams:
             inputs = settings.get("inputs", [])
             settings["inputs"] = [*streams, *([inputs] if isinstance(inputs, str) else inputs)]
@@ -163,7 +163,11 @@ class _Reading:
             model(**values)
         except ValidationError as exc:
             for error in exc.errors():
-                key = str(error["loc"][0]) if error["loc"] else ""
+                if not error["loc"]:  # of several keys together; the first that is named does not fit
+                    message = _as_keys(what_is_wrong(error))
+                    self._fault(message.partition(" ")[0], message)
+                    continue
+                key = str(error["loc"][0])
                 # As it stands in the file: what came out of the environment may be a secret.
                 shown = redact(str(given.get(key, "")))
                 self._fault(key, f"{key} = {shown}: {what_is_wrong(error)}")
@@ -179,6 +183,12 @@ class _Reading:
         pattern = re.compile(rf"\s*(?:\[+\s*)?[\"']?(?:{spelled})[\"']?\s*[=.\]]")
         number = next((number for number, line in enumerate(self._lines, 1) if pattern.match(line)), None)
         return f", line {number}" if number else ""
+
+
+def _as_keys(message: str) -> str:
+    """A sentence about flags, about keys: `--tracker-config` -> `tracker_config`."""
+    message = re.sub(r"--runtime (\w+)", r'runtime = "\1"', message)
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), message)
 
 
 def _nearest(name: str, known: set[str]) -> str:

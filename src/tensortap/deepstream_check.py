@@ -42,6 +42,8 @@ _OPTIONAL = {
     "nv3dsink": "-o screen",
     "nvv4l2h264enc": "the hardware's H.264; --encoder software does without",
     "nvv4l2h265enc": "the hardware's H.265; --encoder software does without",
+    "x264enc": "-c h264 --encoder software, unless there is openh264enc",
+    "x265enc": "-c h265 --encoder software",
 }
 """Element -> what is not to be had without it."""
 SKELETON = skeleton_for(17)
@@ -144,7 +146,8 @@ def _graphs(this: Platform) -> list[Graph]:
     return [
         build(Wanted(uris=["file:///a.mp4"], file_loop=True, pixels=True, analytics="a.txt", **common)),
         build(Wanted(uris=["rtsp://a/b"], codec="h265", **common)),
-        build(Wanted(uris=["rtsp://a/b"], gie="nvinferserver", **common)),
+        build(Wanted(uris=["rtsp://a/b"], gie="nvinferserver", encoder="software", **common)),
+        build(Wanted(uris=["rtsp://a/b"], encoder="software", codec="h265", **(common | {"visuals": [VideoFile("a.mkv")]}))),
     ]
 
 
@@ -178,6 +181,8 @@ def _elements(this: Platform) -> Iterator[Finding]:
         yield Finding(
             "properties", "FAIL", f"not there: {', '.join(unknown)}. Please report this with your DeepStream's version"
         )
+    elif missing:
+        yield Finding("properties", "skip", "the elements that are not there cannot be asked")
     else:
         left_out = f"; left out, as this version lacks them: {', '.join(optional)}" if optional else ""
         yield Finding("properties", "pass", f"all that tensortap sets{left_out}")

@@ -439,9 +439,11 @@ class Pipeline:
             self._write(each)  # first: what a tap or a decoder stumbles over is in the recording
         self.clock.restart()
         self.clock.subject = frame.info
-        tracker = self._tracker(frame.info.source_id)
+        source_id = frame.info.source_id
         inferred = all(each.inferred for each in tensors)
         if not inferred:
+            # Made by the stream's first inferred frame; DeepStream, which skips batches, may have skipped frames before it.
+            tracker = self._trackers.get(source_id)
             poses = tracker.predict(frame.info.pts_ns) if tracker else self.parts.nobody
             self.clock.lap("track")
         else:
@@ -451,6 +453,7 @@ class Pipeline:
                 self.clock.lap("taps")
             poses = Poses.joined([self._decode(each) for each in tensors]) if tensors else self.parts.nobody
             self.clock.lap("decode")
+            tracker = self._tracker(source_id)
             if tracker:
                 poses = tracker.update(poses, frame.info.pts_ns)
                 self.clock.lap("track")

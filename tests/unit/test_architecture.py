@@ -57,6 +57,7 @@ ALLOWED = {
         "decode",
         "deepstream",
         "loading",
+        "output_paths",
         "pipeline",
         "portable",
         "reading",
@@ -70,10 +71,11 @@ ALLOWED = {
         "zoo",
     },
     "assemble_deepstream": CORE
-    | {"config", "decode", "deepstream", "nvinfer", "portable", "reading", "recording", "registry", "sinks"},
+    | {"config", "decode", "deepstream", "nvinfer", "output_paths", "portable", "reading", "recording", "registry", "sinks"},
     "deepstream_check": CORE | {"_version", "deepstream", "nvinfer", "pipeline"},
     "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
     "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
+    "output_paths": {"errors", "portable", "sinks"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"apart", "bench", "pipeline", "portable"},
     "cli": CORE
@@ -163,6 +165,14 @@ def test_import_tensortap_is_light(module: str) -> None:
         "uvicorn",
     }
     assert loaded & heavy == set()
+
+
+def test_the_deepstream_runtime_can_be_imported_without_the_sdk() -> None:
+    modules = [f"tensortap.deepstream.{path.stem}" for path in (PACKAGE / "deepstream").glob("[!_]*.py")]
+    assert len(modules) > 10
+    modules += ["tensortap.assemble_deepstream", "tensortap.deepstream_check"]
+    code = f"import sys; sys.modules |= dict.fromkeys(['pyds', 'pyservicemaker', 'gi']); import {', '.join(modules)}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(

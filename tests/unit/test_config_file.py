@@ -83,6 +83,14 @@ def test_variables_of_the_environment(tmp_path: Path) -> None:
         ("engine = 'warp'", "line 1: engine = warp: choose one of auto"),
         ("codec = 'av1'", "codec = av1: should be 'h264' or 'h265'"),
         ("log_format = 'xml'", "log_format = xml: should be 'text' or 'json'"),
+        (
+            "model = 'a'\ntracker-config = 'tracker.txt'",
+            'line 2: tracker_config is for runtime = "deepstream".',
+        ),
+        (
+            "runtime = 'deepstream'\nmode = 'latency'",
+            'line 2: mode is for runtime = "portable": in DeepStream say batch_timeout and batch_size.',
+        ),
         ("stats = 0", "stats = 0: should be greater than or equal to 0.1"),
         ("streams = ['rtsp://a/b']", "it is a table: [streams]"),
         ("[streams]\ndoor = 7", "line 2: a stream's address is a text"),
@@ -101,6 +109,18 @@ def test_faults_are_told_with_their_line(tmp_path: Path, text: str, message: str
         read(tmp_path, text)
     assert message in str(caught.value)
     assert str(tmp_path / "tensortap.toml") in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "inputs = []\n", "[streams]\ndoor = 'rtsp://a/b'\n"])
+def test_a_file_for_the_device(tmp_path: Path, text: str) -> None:
+    """With streams, or without: they may come from the command line."""
+    told = read(tmp_path, f"runtime = 'deepstream'\nnvinfer-config = 'pose.txt'\nmux-size = '1280x720'\n{text}").settings
+    assert {**told, "inputs": []} == {
+        "runtime": "deepstream",
+        "nvinfer_config": "pose.txt",
+        "mux_size": "1280x720",
+        "inputs": [],
+    }
 
 
 def test_all_faults_at_once(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from rtsp.server import INSTALL
 from tensortap.cli.main import app
-from tensortap.config import Settings
+from tensortap.config import ONLY_DEEPSTREAM, ONLY_PORTABLE, Settings
 from tensortap.config_file import ServiceOptions, read_config
 
 ROOT = Path(__file__).parents[2]
@@ -101,16 +102,21 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
     text, streams = EXAMPLE.read_text().split("[streams]")
     lines = re.findall(r"^(?:# )?([a-z_]+) = (.*)$", text, re.MULTILINE)
     assert {name for name, _ in lines} == set(known)
-    shown = tmp_path / "all.toml"
-    shown.write_text("\n".join(f"{name} = {value}" for name, value in lines) + f"\n[streams]{streams}")
-    told = read_config(shown, SECRETS)
-    # Examples of files that are not here, and of what the portable runtime refuses.
-    elsewhere = dict.fromkeys(("nvinfer_config", "tracker_config", "analytics_config", "mux_size"))
-    checked = Settings.checked(**{**told.settings, **elsewhere})
+    told: set[str] = set()
+    checked: dict[str, Any] = {}
+    # One runtime refuses what only the other has; each file says all that it may.
+    for runtime, others in (("portable", ONLY_DEEPSTREAM), ("deepstream", ONLY_PORTABLE)):
+        shown = tmp_path / f"{runtime}.toml"
+        keys = [f"{name} = {value}" for name, value in lines if name not in (*others, "runtime")]
+        shown.write_text("\n".join([f'runtime = "{runtime}"', *keys]) + f"\n[streams]{streams}")
+        found = read_config(shown, SECRETS)
+        told |= found.settings.keys() | found.options.keys()
+        checked |= vars(Settings.checked(**{**found.settings, "nvinfer_config": None}))  # whose file is not here
+    assert told == set(known)
     for name in re.findall(r"^# ([a-z_]+) = ", text, re.MULTILINE):
-        if name in ("inputs", "nvinfer_config") or settings[name] is None:
+        if name in ("inputs", "nvinfer_config", "runtime") or name not in settings or settings[name] is None:
             continue  # where the default is none, an example stands there
-        assert getattr(checked, name) == settings[name], name
+        assert checked[name] == settings[name], name
 
 
 def test_the_guide_names_the_files() -> None:

@@ -253,6 +253,7 @@ class _Builder:
 
     def _inference(self, number: int, inference: Inference) -> str:
         wanted = self.wanted
+        # The file first: setting it reads it, and what is set after that stays.
         properties: dict[str, Value] = {"config-file-path": inference.config}
         if wanted.gie == "nvinfer":  # nvinferserver has it in its file only
             properties |= self._gpu()

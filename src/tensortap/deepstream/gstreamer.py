@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -89,14 +90,14 @@ class GstDriver:
             pad = self._pipeline.get_by_name(name).get_static_pad("src")
             pad.add_probe(self._gst.PadProbeType.BUFFER, self._probe, handle)
         self._alive = {number for each in graph.elements if (number := _source_number(each.name)) is not None}
+        if graph.rtsp:
+            self._server = RtspServer(graph.rtsp)
         bus = self._pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message", self._message)
         self._loop = self._glib.MainLoop()
         self._thread = threading.Thread(target=self._loop.run, name="tensortap-glib", daemon=True)
         self._thread.start()
-        if graph.rtsp:
-            self._server = RtspServer(graph.rtsp)
         with self._changing:
             self._pipeline.set_state(self._gst.State.PLAYING)  # what goes wrong comes by the bus, with its reason
 
@@ -104,12 +105,14 @@ class GstDriver:
         """End the streams, so that files are completed, and release everything."""
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
-            if not self._ended.is_set() and self._thread is not None:
+            ran = self._thread is not None
+            if ran and not self._ended.is_set():
                 pipeline.send_event(self._gst.Event.new_eos())
                 if not self._ended.wait(_EOS_SECONDS):
                     _log.warning("The graph did not come to its end in %.0f s; outputs may lack theirs.", _EOS_SECONDS)
             pipeline.set_state(self._gst.State.NULL)
-            pipeline.get_bus().remove_signal_watch()
+            if ran:
+                pipeline.get_bus().remove_signal_watch()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -124,8 +127,10 @@ class GstDriver:
             buffer = info.get_buffer()
             if buffer is not None:
                 handle(buffer)
-        finally:
-            return self._gst.PadProbeReturn.OK  # noqa: B012  # whatever happened
+        except BaseException:  # whatever happened; handlers report what they raise by themselves
+            # As text, for a record that held the traceback would hold the buffer.
+            _log.error("A probe failed; its buffer goes on.\n%s", traceback.format_exc())
+        return self._gst.PadProbeReturn.OK
 
     def _built(self, graph: Graph) -> Any:
         gst = self._gst
@@ -197,7 +202,7 @@ class GstDriver:
         if number is None and (found := re.search(r":source-(\d+)/", debug or "")):
             number = int(found[1])  # the element has left its bin since
         if number is None:
-            self._end(explained(name, self._redact(text), debug))
+            self._end(explained(name, self._redact(text), self._redact(debug or "")))
             return
         if number not in self._alive:
             return  # its last words

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
+
 from tensortap.geometry import Letterbox, letterbox
 
 Size = tuple[int, int]
@@ -33,7 +35,8 @@ def of_object(policy: str, source_wh: Size, surface_wh: Size, network_wh: Size, 
     """
     left, top, right, bottom = box_xyxy
     even_left, even_top = int(left) + 1 & ~1, int(top) + 1 & ~1
-    width, height = int(right - left) & ~1, int(bottom - top) & ~1
+    # Sizes are float32 there; the sum and the difference that edges are may have lost their last bit, and 100 with it.
+    width, height = int(np.float32(right - left)) & ~1, int(np.float32(bottom - top)) & ~1
     if min(width, height) < 2:
         return None
     box = letterbox(policy, (width, height), network_wh)

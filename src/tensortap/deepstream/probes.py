@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 Understand = Callable[[Frame, Sequence[TensorFrame]], Result]
 """Taps, decode and track for one frame. A frame without inference comes as one TensorFrame without tensors; with tensors of
 objects there are as many as objects, perhaps none."""
+_PATIENCE = 10
+"""Batches without tensors, beyond those that are skipped on purpose."""
 _MAX_PENDING = 64
 """Frames of a stream between the tap and nvtracker; more means that buffers were dropped there."""
 
@@ -38,6 +40,8 @@ class TapSettings:
     """How that inference scales: a policy of `tensortap.geometry`, one of nvinfer's."""
     is_secondary: bool = False
     """Its tensors belong to objects."""
+    interval: int = 0
+    """Batches that it skips between two."""
     network_wh: Size | None = None
     """Its input, for bindings that do not tell; by configuration or model."""
     surface_wh: Size | None = None
@@ -155,14 +159,19 @@ class Probes:
         self._understand = understand
         self._deliver = deliver
         self._unknown: set[int] = set()
+        self._without = 0
+        """Batches in a row without tensors."""
 
     def on_tensors(self, batch: BatchMeta) -> None:
         """Behind the inference: read, understand, and put objects back."""
+        seen = []
         for meta in batch.frames():
             stream = self._stream(meta)
             limit = self.settings.max_frames
             if stream is not None and (limit is None or stream.count < limit):
-                self._inferred(meta, stream)
+                seen.append(self._inferred(meta, stream))
+        if seen:
+            self._expect_tensors(any(seen))
 
     def on_tracked(self, batch: BatchMeta) -> None:
         """Behind nvtracker: bring the identities back, and draw."""
@@ -184,7 +193,17 @@ class Probes:
             _log.warning("Frames of the mux's pad %d belong to no input that is known; they are passed over.", meta.pad_index)
         return stream
 
-    def _inferred(self, meta: FrameMeta, stream: _Stream) -> None:
+    def _expect_tensors(self, came: bool) -> None:
+        """Raises EngineError where batch after batch comes without: that is no frame without people."""
+        self._without = 0 if came else self._without + 1
+        if self._without > 2 * self.settings.interval + _PATIENCE:
+            raise EngineError(
+                f"{self._without} batches in a row came without tensors of gie-unique-id={self.settings.unique_id}. Does the "
+                "inference run, and is output-tensor-meta on?"
+            )
+
+    def _inferred(self, meta: FrameMeta, stream: _Stream) -> bool:
+        """One frame. Whether somebody looked at it."""
         surface_wh = meta.surface_wh or self.settings.surface_wh or meta.source_wh
         pixels = SurfacePixels(meta, meta.source_wh) if self.settings.pixels else None
         frame = Frame(self._info(meta, stream), pixels)
@@ -200,6 +219,7 @@ class Probes:
             if pixels is not None:
                 pixels.release()
         self._put_back(meta, stream, result, surface_wh, objects)
+        return result.inferred
 
     def _of_frame(self, frame: Frame, surface_wh: Size, tensors: Tensors | None) -> TensorFrame:
         """One frame's tensors; without any, inference was skipped (`interval`)."""
@@ -253,9 +273,9 @@ class Probes:
         else:
             if result.inferred:
                 meta.mark_inferred()
-            # Predicted people are objects too: nvdsanalytics and nvmsgconv need them in every frame. nvtracker has its own.
-            if result.inferred or not self.settings.joins:
-                attached = objects_of(poses, surface_wh, self.settings.unique_id, self.settings.labels)
+            # People whom our tracker predicts are objects too: nvdsanalytics and nvmsgconv need them in every frame. With
+            # nvtracker, which carries its own, there are none.
+            attached = objects_of(poses, surface_wh, self.settings.unique_id, self.settings.labels)
             for _, new in attached:
                 meta.add_object(new)
         if not self.settings.joins:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from tensortap.deepstream.graph import RtspMount
 from tensortap.errors import MissingDependencyError, SinkError
 
 UDP_PORT = 5400
 """The port of the original application, and of NVIDIA's samples; another one where it is taken."""
+_CLEANING_SECONDS = 5
 _ROLE = "viewer"
 
 
-def free_udp_port(wanted: int = UDP_PORT) -> int:
-    """That port, or any that is free."""
-    for port in (wanted, 0):
+def free_udp_port(wanted: int = UDP_PORT, taken: Collection[int] = ()) -> int:
+    """That port, or any that is free, and is not among those that are to be used."""
+    for port in (wanted, *[0] * (1 + len(taken))):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            found = int(probe.getsockname()[1])
+        if found not in taken:
+            return found
     return wanted
 
 
@@ -49,7 +53,7 @@ class RtspServer:
         Gst.init(None)
         context = GLib.MainContext.new()
         self._loop = GLib.MainLoop.new(context, False)
-        self._servers = []
+        self._servers: list[Any] = []
         for mount in mounts:
             server = GstRtspServer.RTSPServer.new()
             server.set_address(mount.host)
@@ -79,14 +83,24 @@ class RtspServer:
                     "machine. Choose another: -o rtsp://:8555/ds-test"
                 )
             self._servers.append(server)
+        self._cleaning = GLib.timeout_source_new_seconds(_CLEANING_SECONDS)
+        self._cleaning.set_callback(self._clean)
+        self._cleaning.attach(context)
         self._thread = threading.Thread(target=self._run, args=(context,), name="tensortap-rtsp", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Serve nobody any more. Closing twice is fine."""
+        self._cleaning.destroy()  # it would hold the context, and with it the ports
         self._loop.quit()
         self._thread.join()
         self._servers.clear()
+
+    def _clean(self, _: object) -> bool:
+        """Forget viewers that went away without a word."""
+        for server in self._servers:
+            server.get_session_pool().cleanup()
+        return True
 
     def _run(self, context: object) -> None:
         context.push_thread_default()  # type: ignore[attr-defined]

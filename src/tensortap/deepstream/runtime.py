@@ -255,7 +255,7 @@ class DeepStreamRuntime:
             raise self.failures[0]
 
 
-def explained(element: str, text: str, debug: str | None) -> EngineError:
+def explained(element: str, text: str, debug: str) -> EngineError:
     """An error of GStreamer's, with what to try."""
     hints = {
         "encoder": "Some GPUs have no encoder: try --encoder software.",
@@ -264,5 +264,5 @@ def explained(element: str, text: str, debug: str | None) -> EngineError:
         "rtsp": "Is the port in use?",
     }
     hint = next((hint for name, hint in hints.items() if name in element), "")
-    where = f" ({debug.strip().splitlines()[0]})" if debug and debug.strip() else ""
+    where = f" ({debug.strip().splitlines()[0]})" if debug.strip() else ""
     return EngineError(f"DeepStream's element {element} failed: {text.strip()}{where} {hint}".strip())

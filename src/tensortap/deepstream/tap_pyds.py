@@ -182,7 +182,8 @@ class PydsObject:
 
     def name(self, track_id: int, text: str) -> None:
         """Set its identity and its text."""
-        self._meta.object_id = object_id_of(track_id)
+        if track_id != self.track_id:  # nvtracker's own has 64 bits, ours 63
+            self._meta.object_id = object_id_of(track_id)
         _write(self._meta.text_params, text, self.box_xyxy)
 
 

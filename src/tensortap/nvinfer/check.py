@@ -31,6 +31,10 @@ def broken(config: NvinferConfig) -> dict[str, str]:
         )
     if "classifier-async-mode" in on:
         errors["classifier-async-mode"] = "classifier-async-mode=1: nvinfer attaches no tensors then. Remove it."
+    if "input-tensor-from-meta" in on:
+        errors["input-tensor-from-meta"] = (
+            "input-tensor-from-meta=1: tensors go to the regions of nvdspreprocess, not to frames. Remove it."
+        )
     if config.network_type != 100:
         errors["network-type"] = (
             f"network-type={config.network_type}: nvinfer parses the output by itself, as another kind of network. "
@@ -65,8 +69,6 @@ def _doubts(config: NvinferConfig, raw: dict[str, str], on: set[str]) -> list[st
         )
     if config.onnx_file and not config.engine_file:
         doubts.append("model-engine-file is not given: the engine is built anew on every start. Name where to keep it.")
-    if "input-tensor-from-meta" in on:
-        doubts.append("input-tensor-from-meta=1: tensors go to the regions of nvdspreprocess, not to frames.")
     if raw.get("auto-inc-mem") == "0":
         doubts.append("auto-inc-mem=0: inference blocks until somebody gives a tensor back; keep none beyond the probe.")
     if "scaling-compute-hw" not in raw:

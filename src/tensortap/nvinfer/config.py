@@ -48,6 +48,8 @@ class NvinferConfig:
     network_type: int = 0
     process_mode: int = 1
     unique_id: int = 15
+    operate_on_gie_id: int = -1
+    """With `process_mode` 2: whose objects; -1 for everybody's."""
     output_tensor_meta: bool = False
     thresholds: dict[str, float] = field(default_factory=dict)
     """`conf_thres`, `iou_thres`, `max_det`, as far as [class-attrs-all] says."""
@@ -77,6 +79,8 @@ class NvinferConfig:
                 f"{self.path}: process-mode={self.process_mode} infers the objects of another network, which only DeepStream "
                 "hands over. Use process-mode=1 for whole frames."
             )
+        if "mean-file" in self.given:
+            raise UsageError(f"{self.path}: mean-file is a picture that only DeepStream subtracts. Use offsets=R;G;B.")
         settings: dict[str, Any] = self.settings_on_device() | {
             "letterbox": self.letterbox,
             "color": self.color,
@@ -114,6 +118,7 @@ def read_nvinfer(path: Path) -> NvinferConfig:
     config.network_type = keys.integer("network-type", 0, 100, default=0)
     config.process_mode = keys.integer("process-mode", 1, 2, default=1)
     config.unique_id = keys.integer("gie-unique-id", 1, 2**31 - 1, default=15)
+    config.operate_on_gie_id = keys.integer("operate-on-gie-id", -1, 2**31 - 1, default=-1)
     config.scaling_filter = keys.integer("scaling-filter", 0, 6, default=6)
     config.net_scale_factor = keys.number("net-scale-factor", default=1.0)
     config.color = ("rgb", "bgr")[keys.integer("model-color-format", 0, 1, default=0, meaning="0 (RGB) or 1 (BGR)")]
@@ -122,10 +127,9 @@ def read_nvinfer(path: Path) -> NvinferConfig:
     config.symmetric_padding = keys.boolean("symmetric-padding")
     config.output_tensor_meta = keys.boolean("output-tensor-meta")
     if offsets := keys.numbers("offsets"):
-        if len(offsets) not in (1, 3):
+        if len(offsets) != 3:
             raise UsageError(f"{file.where('property', 'offsets')} has {len(offsets)} numbers; the network has 3 channels.")
-        first, second, third = offsets * 3 if len(offsets) == 1 else offsets
-        config.offsets = (first, second, third)
+        config.offsets = (offsets[0], offsets[1], offsets[2])
     if dims := keys.numbers("infer-dims"):
         if len(dims) != 3 or any(size != int(size) or size < 1 for size in dims) or dims[0] != 3:
             raise UsageError(f"{file.where('property', 'infer-dims')} should be channels;height;width, e.g. 3;640;640.")
@@ -173,7 +177,7 @@ class _Keys:
     def numbers(self, key: str) -> list[float] | None:
         if key not in self._group:
             return None
-        parts = [part.strip() for part in self._group[key].value.replace(",", ";").split(";")]
+        parts = [part.strip() for part in self._group[key].value.split(";")]
         try:
             found = [float(part) for part in parts if part]
         except ValueError:

@@ -16,10 +16,13 @@ Message = Mapping[str, list[Any]]
 """Name of a field -> its values, each a string or a message."""
 
 
-def read_inferserver(path: Path) -> NvinferConfig:
+def read_inferserver(path: Path, *, gives_tensors: bool = True) -> NvinferConfig:
     """What the file says, in the terms of nvinfer's. The size of the network input is Triton's, not in it.
 
     Names of fields: `nvdsinferserver_config.proto` and `nvdsinferserver_plugin.proto` of the SDK.
+
+    Args:
+        gives_tensors: whether it must.
 
     Raises:
         UsageError: it cannot be read, is no such file, or would give no tensors.
@@ -35,17 +38,19 @@ def read_inferserver(path: Path) -> NvinferConfig:
             f"{path} is no file of nvinferserver: it has no infer_config. With -g nvinfer it may be one of nvinfer's."
         )
     control = _inner(root, "input_control")
-    if _last(_inner(root, "output_control"), "output_tensor_meta", "false") not in ("true", "1"):
+    has_tensors = _last(_inner(root, "output_control"), "output_tensor_meta", "false") in ("true", "1")
+    if gives_tensors and not has_tensors:
         raise UsageError(f"{path}: nvinferserver hands out no tensors. Add output_control {{ output_tensor_meta: true }}.")
     mode = _last(control, "process_mode", _FULL_FRAME)
     if mode not in (_FULL_FRAME, _OBJECTS):
         raise UsageError(f"{path}: process_mode: {mode} should be {_FULL_FRAME} or {_OBJECTS}.")
     preprocess = _inner(infer, "preprocess")
-    config = NvinferConfig(path, network_type=100, output_tensor_meta=True)
+    config = NvinferConfig(path, network_type=100, output_tensor_meta=has_tensors)
     config.unique_id = _number(infer, "unique_id", 0, path)
     config.batch_size = max(1, _number(infer, "max_batch_size", 1, path))
     config.interval = _number(control, "interval", 0, path)
     config.process_mode = 1 if mode == _FULL_FRAME else 2
+    config.operate_on_gie_id = _number(control, "operate_on_gie_id", -1, path)
     config.maintain_aspect_ratio = _last(preprocess, "maintain_aspect_ratio", "0") in ("1", "true")
     config.symmetric_padding = _last(preprocess, "symmetric_padding", "0") in ("1", "true")
     config.scaling_filter = _number(preprocess, "frame_scaling_filter", 0, path)

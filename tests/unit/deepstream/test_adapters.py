@@ -79,6 +79,8 @@ def test_several_inferences_and_metadata_of_others(binding: Binding) -> None:
     buffer = sdk.Buffer()
     frame = buffer.add_frame()
     frame.add_user_meta(sdk.UserMeta(sdk.USER_META, sdk.Batch()))
+    # Somebody else's, which a cast that checks nothing would take for tensors of inference 1.
+    frame.add_user_meta(sdk.UserMeta(sdk.USER_META, sdk.TensorMeta(1, [], (8, 8), buffer=buffer)))
     buffer.add_tensors({"a": np.full((1, 2), 1, np.float32)}, [(frame, None)], unique_id=1)
     frame.add_user_meta(sdk.UserMeta(sdk.SEGMENTATION, sdk.Batch()))
     buffer.add_tensors({"b": np.full((1, 2), 2, np.float32), "c": np.zeros((1, 3), np.int32)}, [(frame, None)], unique_id=7)
@@ -182,6 +184,23 @@ def test_labels_of_any_length(binding: Binding, label: str) -> None:
     assert len(expected.encode()) <= 127 or len(found.encode()) > 123
 
 
+def test_a_label_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyds's setter leaves what stood behind: here the label of somebody who had the object before."""
+    fresh = pyds.nvds_acquire_obj_meta_from_pool
+
+    def used(batch: pyds.NvDsBatchMeta) -> pyds.NvDsObjectMeta:
+        meta = fresh(batch)
+        meta.obj_label = "a longer label"
+        return meta
+
+    monkeypatch.setattr(pyds, "nvds_acquire_obj_meta_from_pool", used)
+    buffer = sdk.Buffer()
+    frame = buffer.add_frame()
+    with make("pyds").probe(buffer) as batch:
+        next(iter(batch.frames())).add_object(PERSON)
+    assert frame.objects[0].label_text == "person"
+
+
 def test_drawings(binding: Binding) -> None:
     red = (1.0, 0.0, 0.0, 1.0)
     lines = tuple(Line(n, n + 1, n + 2, n + 3, 2, red) for n in range(16))
@@ -276,6 +295,9 @@ def test_dlpack_of_numpy_itself() -> None:
     np.testing.assert_array_equal(array, [[6, 8, 10], [12, 14, 16], [18, 20, 22]])
     values[1, 0] = 99
     assert array[0, 0] == 99  # lent
+    tensor = servicemaker.Tensor(values.ctypes.data, (2, 3), "int32", strides=(6, 1))
+    tensor._managed.byte_offset = 4 * 6 * 2  # two rows
+    np.testing.assert_array_equal(as_array(tensor, "out"), [[12, 13, 14], [18, 19, 20]])
     held = as_array(np.arange(5, dtype=np.uint8), "out")
     np.testing.assert_array_equal(held, range(5))  # though nobody else holds it
 

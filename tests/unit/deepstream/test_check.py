@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from fakes.simulation import Played, machine_finder
 from tensortap import deepstream_check
 from tensortap.cli.main import app
 from tensortap.deepstream import machine
+from tensortap.deepstream.platforms import PLATFORMS
 from tensortap.deepstream_check import check, look
 
 
@@ -45,6 +47,37 @@ def test_what_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delattr(pyds, "get_ptr")
     again = {finding.step: finding for finding in look(tmp_path)}
     assert (again["pyds"].state, again["pyds"].detail) == ("FAIL", "version unknown lacks get_ptr")
+
+
+class PlayedGst:
+    """Elements, each with its properties; nobody has any other."""
+
+    def __init__(self, *lacking: str) -> None:
+        self._lacking = lacking
+        self.Gst = SimpleNamespace(ElementFactory=SimpleNamespace(make=self._make))
+
+    def _make(self, factory: str, name: object) -> Any:
+        if factory in self._lacking:
+            return None
+        return SimpleNamespace(find_property=lambda name: None if f"{factory}.{name}" in self._lacking else name)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "expected"),
+    [
+        ([], {"elements": "pass", "properties": "pass"}),
+        (["x264enc"], {"element x264enc": "note", "elements": "pass", "properties": "pass"}),
+        (["nvinfer"], {"elements": "FAIL", "properties": "skip"}),
+        (["nvinfer.interval"], {"elements": "pass", "properties": "FAIL"}),
+        (["nvurisrcbin.rtsp-reconnect-attempts"], {"elements": "pass", "properties": "pass"}),
+    ],
+)
+def test_elements_and_properties(monkeypatch: pytest.MonkeyPatch, lacking: list[str], expected: dict[str, str]) -> None:
+    monkeypatch.setattr(deepstream_check, "load_gst", lambda: PlayedGst(*lacking))
+    found = {finding.step: finding for finding in deepstream_check._elements(PLATFORMS["dgpu"])}
+    assert states(found.values()) == expected
+    if lacking:
+        assert any(lacking[0] in f"{step} {finding.detail}" for step, finding in found.items())
 
 
 def test_the_fakes_have_what_is_asked_of_the_bindings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -91,7 +92,9 @@ def counted(count: int = 20, live: bool = False) -> list[Element]:
     ]
 
 
-def test_every_buffer_is_seen_and_goes_on_whatever_the_handler_does(driver_class: Any) -> None:
+def test_every_buffer_is_seen_and_goes_on_whatever_the_handler_does(
+    driver_class: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     seen: list[int] = []
     passed: list[int] = []
 
@@ -107,6 +110,7 @@ def test_every_buffer_is_seen_and_goes_on_whatever_the_handler_does(driver_class
     driver.stop()
     assert told.errors[0] is None
     assert len(seen) == len(passed) == 20
+    assert "A probe failed; its buffer goes on.\nTraceback" in caplog.text
     assert seen == passed  # and a buffer's hash is its address in C, which does not change
 
 
@@ -233,6 +237,12 @@ def test_a_run_that_is_stopped_completes_its_file(driver_class: Any, tmp_path: P
         assert sum(1 for _ in container.decode(video=0)) > 2
 
 
+def free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.mark.parametrize("user", ["", "me"])
 def test_the_rtsp_server_hands_on_what_comes_by_udp(driver_class: Any, tmp_path: Path, user: str) -> None:
     pytest.importorskip("gi")
@@ -243,7 +253,7 @@ def test_the_rtsp_server_hands_on_what_comes_by_udp(driver_class: Any, tmp_path:
     except ValueError:
         pytest.skip("apt install gir1.2-gst-rtsp-server-1.0")
     video = write_video(tmp_path / "a.mp4", num_frames=400, rate=25, options={"g": "5"})
-    port, udp_port = free_udp_port(18554), free_udp_port()
+    port, udp_port = free_tcp_port(), free_udp_port()
     graph = chain(
         Element("filesrc", "source-0", {"location": str(video)}),
         Element("qtdemux", "demux"),
@@ -264,9 +274,13 @@ def test_the_rtsp_server_hands_on_what_comes_by_udp(driver_class: Any, tmp_path:
         if user:
             with pytest.raises(av.error.FFmpegError):
                 av.open(f"rtsp://127.0.0.1:{port}/ds-test", options={"rtsp_transport": "tcp"}, timeout=5)
-        other = driver_class()
+        other, began = driver_class(), time.monotonic()
         with pytest.raises(SinkError, match=f"port {port} is in use"):
             other.start(chain(*counted(), rtsp=graph.rtsp), {}, Told())
         other.stop()
+        assert time.monotonic() - began < 5  # a graph that never ran has no end to wait for
     finally:
         driver.stop()
+    with socket.socket() as again:  # the port is free again
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))

@@ -42,8 +42,9 @@ def test_who_is_not_followed_yet(exact: bool) -> None:
 
 def test_objects_that_the_tracker_alone_believes_in() -> None:
     """They lie where somebody was, without a detection: they must not take the identity of whoever is there now."""
-    shadow = Tracked(99, 0, -0.1, moved(0))
-    assert join(BOXES, SCORES, CLASSES, [shadow, tracked(0, 10, exact=False)]).tolist() == [10, -1, -1]
+    for detector in (None, tuple(float(value) for value in BOXES[0])):  # which it may have kept from before
+        shadow = Tracked(99, 0, -0.1, moved(0), detector)  # type: ignore[arg-type]
+        assert join(BOXES, SCORES, CLASSES, [shadow, tracked(0, 10, exact=False)]).tolist() == [10, -1, -1]
 
 
 def test_the_detectors_box_is_known_even_where_the_tracker_has_jumped() -> None:

@@ -119,6 +119,24 @@ def test_a_port_that_is_taken_is_left_alone() -> None:
         port = taken.getsockname()[1]
         assert free_udp_port(port) not in (0, port)
     assert free_udp_port(port) == port
+    assert free_udp_port(port, [port]) not in (0, port)
+
+
+@pytest.mark.parametrize("name", ["jetson", "dgpu", "sbsa", "wsl"])
+def test_surfaces_are_unmapped_on_jetson_only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    import sys
+    from types import SimpleNamespace
+
+    from fakes import pyds
+    from tensortap.deepstream import machine
+    from tensortap.deepstream.platforms import PLATFORMS
+    from tensortap.deepstream.tap_pyds import PydsTap
+
+    monkeypatch.setattr(machine, "GstDriver", lambda *_: SimpleNamespace(has_element=None))
+    monkeypatch.setitem(sys.modules, "pyds", pyds)
+    tap = machine.find_machine(PLATFORMS[name], "pyds", {}, str).tap
+    assert isinstance(tap, PydsTap)
+    assert (tap.unmap is not None) == (name == "jetson")
 
 
 def test_the_bindings_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from people import person, poses_of
@@ -78,9 +78,12 @@ def test_keypoints_that_are_not_sure_are_left_out() -> None:
     assert sum(len(each.lines) for each in drawings) == sum(not ends & set(edge) for edge in COCO_17.edges)
 
 
-values = st.floats(-1e6, 1e6, allow_nan=False) | st.sampled_from([float("nan"), float("inf"), -float("inf"), 0.0, 639.5, 359.5])
+values = (
+    st.floats(-1e6, 1e6) | st.floats(width=32) | st.sampled_from([float("nan"), float("inf"), -float("inf"), 0.0, 639.5, 359.5])
+)
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(values, values), min_size=17, max_size=17), st.sampled_from([SURFACE, (1, 1), (2, 1080)]))
 def test_every_coordinate_can_be_written(points: list[tuple[float, float]], surface_wh: tuple[int, int]) -> None:
     keypoints = np.ones((1, 17, 3), np.float32)
@@ -99,6 +102,7 @@ def test_every_coordinate_can_be_written(points: list[tuple[float, float]], surf
             assert 0 <= circle.y < surface_wh[1]
 
 
+@settings(deadline=None)
 @given(*[st.floats(-2000, 2000) for _ in range(4)])
 def test_lines_are_cut_and_not_turned(x1: float, y1: float, x2: float, y2: float) -> None:
     found = clipped_segment((x1, y1), (x2, y2), SURFACE)

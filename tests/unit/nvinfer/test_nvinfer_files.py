@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,9 @@ def test_every_key_for_deepstream_is_ignored_by_name(tmp_path: Path) -> None:
         ("net-scale-factor=1/255", "numbers with ;"),
         ("net-scale-factor=nan", "numbers with ;"),
         ("offsets=1;2", "3 channels"),
+        ("offsets=1", "3 channels"),
+        ("offsets=1,2,3", "numbers with ;"),
+        ("operate-on-gie-id=person", "a whole number"),
         ("infer-dims=640;640", "3;640;640"),
         ("infer-dims=1;640;640", "3;640;640"),
         ("maintain-aspect-ratio=yes", "0 or 1"),
@@ -183,6 +187,66 @@ def test_values_that_cannot_be_meant(line: str, says: str, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="line 2") as caught:
         read_nvinfer(ini(tmp_path, line))
     assert says in str(caught.value)
+
+
+ORIGINALS = {
+    "yolov8": """
+# Values overridden by properties of the element.
+[property]
+gpu-id=0 \x20
+#model-color-format=0
+net-scale-factor=0.0039215697906911373
+
+model-engine-file=/models/yolov8s-pose-dy-sim-640.engine
+gie-unique-id=1
+network-type=100
+network-mode=2
+\x20
+#batch-size=1
+maintain-aspect-ratio=1
+symmetric-padding=1
+## Bilinear Interpolation
+#scaling-filter=1
+scaling-compute-hw=1
+output-tensor-meta=1
+""",
+    "yolov7": """
+[property]
+gpu-id=0 \x20
+model-color-format=0
+process-mode=1 \x20
+net-scale-factor=0.0039215697906911373
+model-color-format=0 \x20
+model-engine-file=/models/yolov7_w6_pose_sim_b1_960-yololayer.engine
+custom-lib-path=/models/libyolo.so
+gie-unique-id=1
+network-type=100
+network-mode=2
+maintain-aspect-ratio=1
+symmetric-padding=1
+scaling-compute-hw=1
+output-tensor-meta=1
+""",
+}
+"""Keys and values, blanks behind them included, of YunghuiHsu/deepstream-yolo-pose; the paths are shorter."""
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_the_original_applications_files(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "pgie_config.txt"
+    path.write_text(ORIGINALS[name])
+    config = read_nvinfer(path)
+    assert (config.unique_id, config.process_mode, config.network_type, config.network_mode) == (1, 1, 100, 2)
+    assert config.net_scale_factor == pytest.approx(1 / 255, rel=1e-6)
+    assert config.letterbox == "nvinfer-symmetric"  # the nearest pixels, which nobody asked for
+    assert config.engine_file is not None
+    assert config.engine_file.parent == Path("/models")
+    assert [sentence.partition(": ")[2] for sentence in config.warnings] == (
+        ["model-color-format came before, in line 4; the last one counts"] if name == "yolov7" else []
+    )
+    errors, doubts = check(path)
+    assert errors == []
+    assert any("scaling-filter is not given" in doubt for doubt in doubts)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +267,8 @@ def test_files_that_are_none(text: str, says: str, tmp_path: Path) -> None:
 
 
 def test_objects_of_another_network_are_deepstreams(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mean-file is a picture that only DeepStream subtracts"):
+        read_nvinfer(ini(tmp_path, "mean-file=mean.ppm")).settings()
     with pytest.raises(UsageError, match="process-mode=2"):
         read_nvinfer(ini(tmp_path, "process-mode=2")).settings()
 
@@ -255,6 +321,9 @@ WANTED = Wanted("pose.onnx", (384, 640), "ultralytics", batch_size=12)
 def test_what_we_write_comes_back_and_is_in_order(wanted: Wanted, tmp_path: Path) -> None:
     path = tmp_path / "pose.txt"
     path.write_text(as_ini(wanted))
+    lines = path.read_text().splitlines()
+    for above, line in pairwise(lines):
+        assert "=" not in line or line.startswith("#") or above.startswith("#"), f"no word on {line}"
     errors, doubts = check(path)
     assert errors == []
     expected_doubts = []
