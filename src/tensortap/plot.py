@@ -106,7 +106,9 @@ def caption(score_map: ScoreMap, conf_thres: float) -> str:
     highest = f"highest {numbers.max():.2g}" if numbers.size else "no number"
     odd = f", {scores.size - numbers.size} no number" if numbers.size < scores.size else ""
     lines, columns = scores.shape
-    return f"{score_map.name}: {columns} x {lines} cells, {highest}, {int((numbers > conf_thres).sum())} above {conf_thres:g}{odd}"
+    return (
+        f"{score_map.name}: {columns} x {lines} cells, {highest}, {int((numbers > conf_thres).sum())} above {conf_thres:g}{odd}"
+    )
 
 
 def _warm(likely: np.ndarray) -> np.ndarray:

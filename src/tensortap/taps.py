@@ -70,7 +70,7 @@ class Taps:
 
 
 class Peeks:
-    """Calls functions of other threads once, with the next frame of one stream, where its tensors are: in the loop, or the probe.
+    """Calls functions of other threads once, with a stream's next frame, where its tensors are: in the loop, or the probe.
 
     What such a function raises is for whoever asked; the run goes on.
     """

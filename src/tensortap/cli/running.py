@@ -96,9 +96,7 @@ def run_pipeline(
 
 
 @contextmanager
-def _beside(
-    pipeline: Pipeline, stats: float | None, web: str | None, web_token: str | None, quiet: bool
-) -> Iterator[None]:
+def _beside(pipeline: Pipeline, stats: float | None, web: str | None, web_token: str | None, quiet: bool) -> Iterator[None]:
     """What goes on beside the run."""
     with ExitStack() as beside:
         if web is not None:

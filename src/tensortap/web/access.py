@@ -67,7 +67,7 @@ class Guard:
     """Lets requests through to the application that may be made.
 
     Args:
-        app: what is guarded. The scope says whether somebody `knows_token`, and at `/` what `token_is`, if it is missing or wrong.
+        app: what is guarded. The scope says whether somebody `knows_token`, and at `/` that `token_is` missing or wrong.
         token: what they must know; `None` where only this machine can ask.
         own_host: the name that was given to listen at; counts as this machine's where there is no token.
         port: part of the cookie's name, because browsers keep cookies for all ports together.
@@ -125,8 +125,8 @@ class Guard:
         assert self._token is not None
         given = request.query_params.get("token") if request.method == "GET" and request.url.path == "/" else None
         if given is not None and _equal(given.strip(), self._token):
-            # The page itself, which takes the token out of the address bar: after a redirect, a browser that followed a link from
-            # elsewhere would not send the cookie.
+            # The page itself, which takes the token out of the address bar: after a redirect, a browser that followed a link
+            # from elsewhere would not send the cookie.
             cookies.append(f"{self._cookie}={self._key}; Max-Age={_YEAR}; Path=/; HttpOnly; SameSite=Strict")
             return None
         if given is not None or "authorization" in request.headers:

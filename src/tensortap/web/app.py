@@ -63,7 +63,7 @@ def create_app(control: Control, gallery: Gallery) -> Starlette:
     )
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """What was asked cannot be done."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -102,7 +102,7 @@ class _Pages:
         """Pictures with people that are newer than those that the viewer has; waits for them, and is asked again."""
         wanted = _wanted(request)
         if self._viewers >= _MOST_VIEWERS:
-            raise _Refused(503, f"{_MOST_VIEWERS} viewers wait for pictures already. Try again later.")
+            raise _RefusedError(503, f"{_MOST_VIEWERS} viewers wait for pictures already. Try again later.")
         self._viewers += 1
         try:
             width = width_for(_number(request.query_params.get("width", "640"), "width"))
@@ -116,10 +116,10 @@ class _Pages:
         told = await _json(request)
         unknown = set(told) - {"conf_thres", "iou_thres"}
         if unknown or not told:
-            raise _Refused(400, "Say conf_thres, iou_thres or both, as numbers within 0 and 1.")
+            raise _RefusedError(400, "Say conf_thres, iou_thres or both, as numbers within 0 and 1.")
         for name, value in told.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise _Refused(400, f"{name} should be a number within 0 and 1.")
+                raise _RefusedError(400, f"{name} should be a number within 0 and 1.")
         now = self._control.set_thresholds(**told)
         return JSONResponse({"conf_thres": now.conf_thres, "iou_thres": now.iou_thres})
 
@@ -128,11 +128,14 @@ class _Pages:
         told = await _json(request)
         address, name = told.get("address"), told.get("name") or None
         if not isinstance(address, str) or not address.strip():
-            raise _Refused(400, "Say the address of the stream: rtsp://..., /dev/video0, scene://street?live=1, a file.")
+            raise _RefusedError(400, "Say the address of the stream: rtsp://..., /dev/video0, scene://street?live=1, a file.")
         if name is not None and not isinstance(name, str):
-            raise _Refused(400, "The name should be a text.")
+            raise _RefusedError(400, "The name should be a text.")
         # In a thread of its own: a file on a network is opened here.
-        stream = await anyio.to_thread.run_sync(self._control.add, address.strip(), name and name.strip()[:80])
+        try:
+            stream = await anyio.to_thread.run_sync(self._control.add, address.strip(), name and name.strip()[:80])
+        except (OSError, ValueError) as exc:  # no path that this system knows: a zero byte, too long a name
+            raise _RefusedError(400, f"{address[:200]!r} is no address: {exc}.") from exc
         return JSONResponse({"source_id": stream.source_id, "name": redact(stream.name)}, 201)
 
     async def remove(self, request: Request) -> Response:
@@ -147,13 +150,13 @@ class _Pages:
         try:
             message = await anyio.to_thread.run_sync(lambda: inspection_message(self._control.inspect(source_id)))
         except SourceError as exc:
-            raise _Refused(504, str(exc)) from exc
+            raise _RefusedError(504, str(exc)) from exc
         return Response(message, media_type=MEDIA_TYPE)
 
     def _known(self, request: Request) -> int:
         source_id = int(request.path_params["source_id"])
         if all(stream.status.source_id != source_id for stream in self._control.numbers().streams):
-            raise _Refused(404, f"There is no stream {source_id}; it may have been removed.")
+            raise _RefusedError(404, f"There is no stream {source_id}; it may have been removed.")
         return source_id
 
 
@@ -164,7 +167,7 @@ def _told(endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except _Refused as exc:
+        except _RefusedError as exc:
             return JSONResponse({"error": redact(str(exc))}, exc.status)
         except TensortapError as exc:
             return JSONResponse({"error": redact(str(exc))}, 400 if isinstance(exc, (SourceError, UsageError)) else 500)
@@ -177,13 +180,13 @@ async def _json(request: Request) -> dict[str, Any]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise _Refused(413, f"At most {_MOST_BYTES} bytes are read.")
+            raise _RefusedError(413, f"At most {_MOST_BYTES} bytes are read.")
     try:
         told = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
-        raise _Refused(400, f"This is no JSON: {exc}.") from exc
+        raise _RefusedError(400, f"This is no JSON: {exc}.") from exc
     if not isinstance(told, dict):
-        raise _Refused(400, "A JSON object is expected.")
+        raise _RefusedError(400, "A JSON object is expected.")
     return told
 
 
@@ -194,13 +197,13 @@ def _wanted(request: Request) -> dict[int, int]:
         source_id, _, version = text.partition(".")
         wanted[_number(source_id, "stream")] = _number(version or "0", "stream")
     if not wanted:
-        raise _Refused(400, "Say which streams: ?stream=0.0&stream=1.0, number and latest version of each.")
+        raise _RefusedError(400, "Say which streams: ?stream=0.0&stream=1.0, number and latest version of each.")
     return wanted
 
 
 def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise _Refused(400, f"{name}={text[:40]!r}: should be a whole number.")
+        raise _RefusedError(400, f"{name}={text[:40]!r}: should be a whole number.")
     return int(text)
 
 

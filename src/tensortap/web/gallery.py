@@ -1,11 +1,11 @@
-"""The latest result of every stream, as pictures for whoever watches. Without anybody who does, nothing is converted or encoded."""
+"""The latest result of every stream, as pictures for whoever watches; nothing is encoded where nobody does."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -114,7 +114,7 @@ class Gallery:
                 now = time.monotonic()
                 found, pause = self._look(wanted, width, now)
                 if found:
-                    return await anyio.to_thread.run_sync(lambda: [self._picture(slot, width) for slot in found])
+                    return await anyio.to_thread.run_sync(self._pictures, found, width)
                 if now >= deadline:
                     break
                 waiting = bell.rung.wait() if pause is None else asyncio.sleep(pause)
@@ -148,6 +148,9 @@ class Gallery:
             else:
                 pause = left if pause is None else min(pause, left)
         return found, pause
+
+    def _pictures(self, slots: Sequence[_Slot], width: int) -> list[Picture]:
+        return [self._picture(slot, width) for slot in slots]
 
     def _picture(self, slot: _Slot, width: int) -> Picture:
         """The latest picture; made once for all who watch, and at most so often."""

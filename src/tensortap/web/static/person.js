@@ -29,6 +29,8 @@ export class PersonPanel {
     panel.hidden = false;
     this.show(true);
     title.focus({ preventScroll: true });
+    // On a phone the panel covers the lower half of the page.
+    if (panel.offsetWidth > window.innerWidth * 0.9) tile.element.scrollIntoView({ block: "start" });
     this.changed();
   }
 

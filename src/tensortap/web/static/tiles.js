@@ -58,7 +58,7 @@ export class Tile {
     parts.state.textContent = stream.state;
     parts.state.className = `state ${stream.state}`;
     numbers.rate.textContent = rateText(stream.frame_rate);
-    numbers.people.textContent = stream.people;
+    numbers.people.textContent = stream.state === "online" ? stream.people : "–";
     numbers.dropped.textContent = stream.dropped;
     numbers.dropped.title = `${stream.reconnects} reconnects, ${stream.damaged} damaged packets, ${stream.pictures_passed_over} frames not shown here`;
     numbers.latency.textContent = stream.p50_ms === null ? "–" : `${Math.round(stream.p50_ms)} / ${Math.round(stream.p95_ms)} ms`;
