@@ -12,6 +12,7 @@ from tensortap.metrics import Numbers, StreamStatus
 from tensortap.pipeline import OnEvent, OnResult, OpenRuntime, Pipeline
 from tensortap.skeletons import Skeleton
 from tensortap.taps import name_of
+from tensortap.text import redact
 from tensortap.types import StreamInfo, StreamState
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Control:
         Raises:
             TensortapError: it cannot be opened or the run takes no more; the run goes on as before.
         """
-        return self._pipeline.add(address, name or None)
+        return self._pipeline.add(address, redact(name) if name else None)  # an address in the wrong field
 
     def remove(self, source_id: int) -> None:
         """End a stream.
