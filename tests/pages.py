@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,17 +50,16 @@ class Answer:
 
 @dataclass
 class Page:
-    """A server that is asked; `headers` go with every request."""
+    """A server that is asked."""
 
     url: str
-    headers: dict[str, str] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         where = urlsplit(self.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            connection.request(method, path, body, {**self.headers, **names})
+            connection.request(method, path, body, names)
             answer = connection.getresponse()
             return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
         finally:
@@ -114,7 +113,7 @@ def until(what: str, condition: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def shown(inputs: Sequence[str], model: str = "demo", *, address: str = ":0", **settings: Any) -> Iterator[Shown]:
+def shown(inputs: Sequence[str], model: str = "demo", *, token: str | None = None, **settings: Any) -> Iterator[Shown]:
     """A run on a thread, with its page, closed in the end."""
     settings = {"keep_running": True, "retry_max": 0.3, **settings}
     pipeline = Pipeline(inputs, model, **settings)
@@ -126,7 +125,7 @@ def shown(inputs: Sequence[str], model: str = "demo", *, address: str = ":0", **
         except BaseException as exc:
             errors.append(exc)
 
-    with WebServer(address, Control(pipeline)) as server:
+    with WebServer(":0", Control(pipeline), token) as server:
         thread = threading.Thread(target=run)
         thread.start()
         try:

@@ -74,9 +74,11 @@ def test_picture_and_people_are_of_one_frame(page: Shown) -> None:
     assert 0.25 < found["score"] <= 1
 
 
-@pytest.mark.parametrize("query", ["", "?stream=x.1", "?stream=-1.0", "?stream=0.0&width=wide", "?stream=0.1e9", "?stream=²"])
+@pytest.mark.parametrize(
+    "query", ["", "?stream=x.1", "?stream=-1.0", "?stream=0.0&width=wide", "?stream=0.1e9", "?stream=%C2%B2"]
+)
 def test_frames_that_cannot_be_meant(page: Shown, query: str) -> None:
-    answer = page.get(f"/api/frames{query.encode().decode('latin-1')}" if query.isascii() else "/api/frames?stream=%C2%B2")
+    answer = page.get(f"/api/frames{query}")
     assert answer.status == 400
     assert answer.error
 
