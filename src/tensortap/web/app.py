@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from tensortap.control import Control
 
 _STATIC = Path(__file__).with_name("static")
+_KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""Of the files that the page is made of."""
 _STUCK_SECONDS = 30.0
 """A loop that has not turned for so long hangs in a tap, a sink or the caller."""
 _WAIT_SECONDS = 1.0
@@ -81,7 +82,10 @@ class _Pages:
 
     def metrics(self, request: Request) -> Response:
         """For Prometheus."""
-        return Response(exposition(self._control.numbers()), media_type=CONTENT_TYPE)
+        numbers = self._control.numbers()
+        sources = [stream.status.source_id for stream in numbers.streams]
+        pictures = {source_id: self._gallery.counts(source_id) for source_id in sources}
+        return Response(exposition(numbers, pictures), media_type=CONTENT_TYPE)
 
     def healthz(self, request: Request) -> Response:
         """For probes; more for those who may see more."""
@@ -218,8 +222,6 @@ def _page(request: Request) -> Response:
 
 def _static(request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in {path.name for path in _STATIC.iterdir()} or name.endswith(".html"):
+    if Path(name).suffix not in _KINDS or name not in {path.name for path in _STATIC.iterdir()}:
         return JSONResponse({"error": "There is no such file."}, 404)
-    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-    kind = kinds.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or MEDIA_TYPE
-    return Response((_STATIC / name).read_bytes(), media_type=kind, headers={"Cache-Control": "no-cache"})
+    return Response((_STATIC / name).read_bytes(), media_type=_KINDS[Path(name).suffix], headers={"Cache-Control": "no-cache"})

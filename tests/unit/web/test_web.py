@@ -63,7 +63,7 @@ def sampled(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def test_metrics_are_what_prometheus_reads() -> None:
-    samples = sampled(exposition(numbers()).decode())
+    samples = sampled(exposition(numbers(), {0: (12, 5)}).decode())
 
     def value(name: str, **labels: str) -> float:
         return samples[f"tensortap_{name}", frozenset(labels.items())]
@@ -81,6 +81,8 @@ def test_metrics_are_what_prometheus_reads() -> None:
     assert value("latency_seconds_sum", **door) == pytest.approx(1.2)
     assert value("latency_seconds_bucket", **door, le="0.25") == 0
     assert value("latency_seconds_bucket", **door, le="0.5") == value("latency_seconds_bucket", **door, le="+Inf") == 4
+    assert value("page_pictures_total", **door) == 12
+    assert value("page_passed_over_total", **door) == 5
     gate = {"source_id": "3", "source": "gate"}
     states = {state: value("stream_state", **gate, state=state.value) for state in StreamState}
     assert [state for state, on in states.items() if on] == [StreamState.OFFLINE]

@@ -6,6 +6,23 @@ const find = (id) => document.getElementById(id);
 const KEYPOINT_KEY = "tensortap keypoint score";
 const HOLD_MILLISECONDS = 1500;
 
+// Kept where the browser allows it.
+function remembered() {
+  try {
+    return localStorage.getItem(KEYPOINT_KEY);
+  } catch {
+    return null;
+  }
+}
+
+function remember(value) {
+  try {
+    localStorage.setItem(KEYPOINT_KEY, value);
+  } catch {
+    // It is only for the next visit.
+  }
+}
+
 // A slider that is moved says so at once; while it is being moved, the server's word does not move it.
 class Slider {
   constructor(name, moved) {
@@ -66,10 +83,10 @@ export class Controls {
     this.sliders = ["conf_thres", "iou_thres"].map((name) => [name, new Slider(name, (value) => thresholds.set(name, value))]);
     const draw = new Slider("draw", (value) => {
       look.least = value;
-      localStorage.setItem(KEYPOINT_KEY, value);
+      remember(value);
       changed();
     });
-    look.least = Number(localStorage.getItem(KEYPOINT_KEY) ?? look.least);
+    look.least = Number(remembered() ?? look.least);
     draw.tell(look.least);
     find("thresholds").open = window.matchMedia("(min-width: 44.01rem)").matches;
     find("adding").open = find("thresholds").open;
