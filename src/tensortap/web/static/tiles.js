@@ -29,7 +29,7 @@ export class Tile {
     this.element = template.content.cloneNode(true).querySelector("article");
     this.element.dataset.source = sourceId;
     this.parts = Object.fromEntries(
-      ["h2", ".state", ".view", "canvas", ".note", ".people", ".to-tensors", ".to-remove"].map((name) => [name.replace(".", ""), this.element.querySelector(name)]),
+      ["h2", ".since", ".state", ".view", "canvas", ".note", ".people", ".to-tensors", ".to-remove"].map((name) => [name.replace(".", ""), this.element.querySelector(name)]),
     );
     this.numbers = Object.fromEntries([...this.element.querySelectorAll("[data-number]")].map((each) => [each.dataset.number, each]));
     this.parts.canvas.addEventListener("click", (event) => {
@@ -72,9 +72,11 @@ export class Tile {
     const { stream, parts } = this;
     const isUp = stream.state === "online";
     this.element.classList.toggle("old", !isUp);
+    const since = stream.since_ms ? new Date(stream.since_ms) : null;
+    parts.since.textContent = isUp && since ? ago(since, Date.now()) : "";
+    parts.since.title = parts.state.title = since ? `since ${since.toLocaleString()}` : "";
     const lines = [];
     if (!isUp) {
-      const since = stream.since_ms ? new Date(stream.since_ms) : null;
       lines.push(since ? `${stream.state} since ${since.toLocaleTimeString()} (${ago(since, Date.now())})` : stream.state, stream.reason);
     } else if (this.frame && !this.frame.bytes) {
       lines.push("no picture", "The frames' pixels are not to be had here; people are drawn over nothing.");
