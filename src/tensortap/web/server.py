@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from contextlib import closing
@@ -18,6 +19,23 @@ if TYPE_CHECKING:
     from tensortap.control import Control
 
 _STOP_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 0.2
+"""So long may answers take that are under way when the server stops."""
+
+
+class _Server(uvicorn.Server):
+    """Stops in time, whoever does not read what it is sent."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cut = asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cut.cancel()
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 class WebServer:
@@ -50,7 +68,7 @@ class WebServer:
         control.on_event(self._gallery.tell)
         app = Guard(create_app(control, self._gallery), token or made_up, parse_address(address)[0], port)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False)
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="tensortap-web", daemon=True
         )

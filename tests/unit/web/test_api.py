@@ -249,12 +249,20 @@ def test_a_recording_has_tensors_and_no_pictures(tmp_path: Path) -> None:
         assert asked.result(0) is None
 
 
-def test_the_server_ends_with_viewers() -> None:
-    with shown([GATE], imgsz="256x320") as page:
+@pytest.mark.parametrize("stream", [99, 0])
+def test_the_server_ends_with_its_viewers(stream: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Those who wait for a picture, and those who read none of theirs."""
+    with shown([STREET], imgsz="256x320") as page:
+        frame_of(page)
         where = urlsplit(page.url)
-        with socket.create_connection((where.hostname, where.port)) as client:
-            client.sendall(f"GET /api/frames?stream=0.0 HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
-            time.sleep(0.2)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect((where.hostname, where.port))
+            request = f"GET /api/frames?width=960&stream={stream}.0 HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n"
+            client.sendall(request.encode() * 1000)
+            frames = page.streams()["street"]["frames"]
+            until("it has had its fill", lambda: page.streams()["street"]["frames"] > frames + 10)
             started = time.monotonic()
             page.server.close()
             assert time.monotonic() - started < 10
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
