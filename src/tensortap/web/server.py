@@ -67,7 +67,15 @@ class WebServer:
         control.on_result(self._gallery.put)
         control.on_event(self._gallery.tell)
         app = Guard(create_app(control, self._gallery), token or made_up, parse_address(address)[0], port)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_config=None,  # its words go where all others go
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+        )
         self._server = _Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="tensortap-web", daemon=True
