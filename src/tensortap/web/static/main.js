@@ -42,6 +42,7 @@ const inView = new IntersectionObserver((entries) => {
 
 function failed(error) {
   if (error.status === 401) location.reload();
+  document.body.classList.toggle("gone", !error.status);
   find("link").textContent = error.status ? error.message : "The run is over or cannot be reached. Trying again …";
 }
 
@@ -49,6 +50,7 @@ function tell(state) {
   run = state;
   [look.names, look.edges] = [state.keypoints, state.edges];
   find("link").textContent = "";
+  document.body.classList.remove("gone");
   const engine = state.engine_ms === null ? state.engine : `${state.engine}, ${state.engine_ms.toFixed(1)} ms a batch`;
   find("run").textContent = `${state.model} · ${state.decoder} on ${engine} · ${rateText(state.frame_rate)} frames/s`;
   document.title = `tensortap: ${state.streams.length} ${state.streams.length === 1 ? "stream" : "streams"}`;

@@ -79,11 +79,12 @@ export class Tile {
     if (!isUp) {
       lines.push(since ? `${stream.state} since ${since.toLocaleTimeString()} (${ago(since, Date.now())})` : stream.state, stream.reason);
     } else if (this.frame && !this.frame.bytes) {
-      lines.push("no picture", "The frames' pixels are not to be had here; people are drawn over nothing.");
+      lines.push("no pixels come with these frames: people only", "");
     } else if (!this.frame) {
       lines.push("waiting for a picture", "");
     }
     parts.note.hidden = !lines.length;
+    parts.note.classList.toggle("slim", isUp && Boolean(this.frame));
     const text = lines.join("\n");
     if (parts.note.dataset.text !== text) {
       parts.note.dataset.text = text;
