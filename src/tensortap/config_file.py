@@ -38,7 +38,9 @@ class ServiceOptions(BaseModel):
     stats: float | None = Field(default=None, ge=0.1, allow_inf_nan=False)
     """Seconds between lines with every stream's rate."""
     web: str | None = None
-    """Where to serve /metrics and /healthz, e.g. `:8080`."""
+    """Where to serve the browser page, /metrics and /healthz, e.g. `:8080`."""
+    web_token: str | None = None
+    """What those who ask there must know; `None` makes one up where others can reach it."""
     log_format: Literal["text", "json"] = "text"
     """Lines for people, or one JSON object a line."""
 

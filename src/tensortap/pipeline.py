@@ -6,6 +6,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -16,7 +17,7 @@ import numpy as np
 from tensortap import tracing
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
 from tensortap.metrics import Durations, Numbers, OutputNumbers, StreamMeter, StreamNumbers, StreamStatus
-from tensortap.taps import Tap, Taps, described_failure, name_of
+from tensortap.taps import Answer, Peeks, Tap, Taps, described_failure, name_of
 from tensortap.timing import StageClock
 from tensortap.types import Frame, Poses, Result, StreamEvent, StreamInfo, StreamState, TensorFrame
 
@@ -29,6 +30,7 @@ Decoder = Callable[[TensorFrame], Poses]
 Understand = Callable[[Frame, Sequence[TensorFrame]], Result]
 """What becomes of a frame's tensors: of the whole frame, of each of its objects, or, as one frame without tensors, of none."""
 OnEvent = Callable[[StreamEvent], object]
+OnResult = Callable[[Result], object]
 
 
 class Tracker(Protocol):
@@ -210,6 +212,8 @@ class Pipeline:
         self.summary = Summary()
         self._taps = Taps(self.parts.taps, self.settings.on_tap_error)
         self._listeners: list[OnEvent] = []
+        self._watchers: list[OnResult] = []
+        self._peeks = Peeks()
         self._meters: dict[int, StreamMeter] = {}
         self._trackers: dict[int, Tracker] = {}
         self._began = time.monotonic()
@@ -238,6 +242,16 @@ class Pipeline:
         decorator."""
         self._listeners.append(function)
         return function
+
+    def on_result(self, function: OnResult) -> OnResult:
+        """Call a function with every result, after the outputs, in the thread that runs the pipeline. Usable as a decorator."""
+        self._watchers.append(function)
+        return function
+
+    def peek(self, source_id: int, function: Callable[[TensorFrame], Answer]) -> Future[Answer]:
+        """Call a function once, with the stream's next inferred `TensorFrame`, where its tensors are. Any thread may ask; what
+        the function gives or raises is the future's, and never stops the run."""
+        return self._peeks.ask(source_id, function)
 
     def add(self, location: str | Path, name: str | None = None) -> StreamInfo:
         """Add a stream, before the run or while it goes on, from any thread. Outputs with one file a stream get another one.
@@ -322,6 +336,8 @@ class Pipeline:
                     continue
                 self._count(result)
                 self._write(result)
+                for watch in self._watchers:
+                    watch(result)
                 if (trace := tracing.active()) is not None:
                     trace.end("frame", result.info)
                 yield result
@@ -447,6 +463,8 @@ class Pipeline:
             poses = tracker.predict(frame.info.pts_ns) if tracker else self.parts.nobody
             self.clock.lap("track")
         else:
+            if self._peeks and tensors:
+                self._peeks(tensors[0])
             if self._taps:
                 for each in tensors:
                     self._tap(each)

@@ -39,7 +39,10 @@ def plot_scores(
     Returns:
         uint8 (h, w, 3) BGR.
     """
-    panels = [_people(image, explanation), *(_scores(image, box, each, conf_thres) for each in maps)]
+    panels = [
+        _people(image, explanation),
+        *(_titled(draw_scores(image, box, each), caption(each, conf_thres)) for each in maps),
+    ]
     height, width = panels[0].shape[:2]
     columns = 1 if len(panels) == 1 else 2
     lines = -(-len(panels) // columns)
@@ -74,8 +77,17 @@ def _draw_dropped(canvas: np.ndarray, row: Row, scale: float, labels: list[tuple
         cv2.putText(canvas, f"{row.row}: {row.score:.2g}", place, _FONT, 0.38, ink, thickness, cv2.LINE_AA)
 
 
-def _scores(image: np.ndarray, box: Letterbox, score_map: ScoreMap, conf_thres: float) -> np.ndarray:
-    """Every cell where it looks: the surer, the warmer and the denser its colour."""
+def draw_scores(image: np.ndarray, box: Letterbox, score_map: ScoreMap) -> np.ndarray:
+    """Every cell where it looks: the surer, the warmer and the denser its colour.
+
+    Args:
+        image: uint8 (H, W, 3) BGR, the frame.
+        box: how it was placed in the network input.
+        score_map: of the decoder.
+
+    Returns:
+        uint8 (h, w, 3) BGR, with a legend.
+    """
     width, height = _size(image)
     grey = cv2.cvtColor(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
     cells = score_map.scores[_cells(box, score_map, 1, height)][:, _cells(box, score_map, 0, width)]
@@ -84,15 +96,19 @@ def _scores(image: np.ndarray, box: Letterbox, score_map: ScoreMap, conf_thres: 
     density = (0.15 + 0.7 * likely)[..., None]
     canvas = (grey[..., None] * 0.6 * (1 - density) + warm * density).astype(np.uint8)
     canvas[~np.isfinite(cells)] = _NOT_A_NUMBER
+    return _with_legend(canvas)
+
+
+def caption(score_map: ScoreMap, conf_thres: float) -> str:
+    """`stride 8: 80 x 80 cells, highest 0.91, 12 above 0.25`."""
     scores = score_map.scores
     numbers = scores[np.isfinite(scores)]
     highest = f"highest {numbers.max():.2g}" if numbers.size else "no number"
     odd = f", {scores.size - numbers.size} no number" if numbers.size < scores.size else ""
     lines, columns = scores.shape
-    title = (
+    return (
         f"{score_map.name}: {columns} x {lines} cells, {highest}, {int((numbers > conf_thres).sum())} above {conf_thres:g}{odd}"
     )
-    return _with_legend(_titled(canvas, title))
 
 
 def _warm(likely: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tensortap.errors import TapError
 from tensortap.types import TensorFrame
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 Tap = Callable[[TensorFrame], object]
 OnTapError = Literal["stop", "warn", "drop"]
+Answer = TypeVar("Answer")
 
 
 class Taps:
@@ -65,6 +67,39 @@ class Taps:
             _log.warning("%s\nFurther errors of it are counted (--on-tap-error warn).", message)
         else:
             _log.debug("%s", message)
+
+
+class Peeks:
+    """Calls functions of other threads once, with a stream's next frame, where its tensors are: in the loop, or the probe.
+
+    What such a function raises is for whoever asked; the run goes on.
+    """
+
+    def __init__(self) -> None:
+        self._asked: deque[tuple[int, Callable[[TensorFrame], Any], Future[Any]]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._asked)
+
+    def ask(self, source_id: int, function: Callable[[TensorFrame], Answer]) -> Future[Answer]:
+        """May be called by any thread. A future that is cancelled is forgotten with the next frame of any stream."""
+        answer: Future[Answer] = Future()
+        self._asked.append((source_id, function, answer))
+        return answer
+
+    def __call__(self, frame: TensorFrame) -> None:
+        """Answer what was asked of this frame's stream."""
+        for _ in range(len(self._asked)):
+            source_id, function, answer = asked = self._asked.popleft()
+            if answer.cancelled():
+                continue
+            if source_id != frame.info.source_id:
+                self._asked.append(asked)
+            elif answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(function(frame))
+                except Exception as exc:
+                    answer.set_exception(exc)
 
 
 def described_failure(frame: TensorFrame, exc: Exception) -> str:

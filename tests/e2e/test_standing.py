@@ -114,6 +114,7 @@ def test_everything_said_is_one_object_a_line(place: Path) -> None:
     said = records(run.stderr)
     assert said[-1]["outcome"]["frames"] == 15
     assert any(record["message"].startswith("pose.onnx on") for record in said)
+    assert any(record["message"].startswith("page at http://127.0.0.1:") for record in said)
     assert any(record["message"].startswith("metrics at http://") for record in said)
 
 

@@ -48,7 +48,9 @@ ALLOWED = {
     "evaluation": CORE,
     "plot": CORE | {"decode", "sinks"},
     "pipeline": CORE | {"metrics", "timing", "taps", "tracing", "assemble", "config"},  # assemble and config inside functions
-    "web": {"errors", "metrics", "types", "web"},
+    "inspection": CORE | {"decode", "plot", "statistics"},
+    "control": CORE | {"inspection", "metrics", "pipeline", "taps"},
+    "web": {"control", "errors", "inspection", "metrics", "text", "types", "web"},
     "zoo": {"cache", "errors", "text", "zoo"},
     "assemble": CORE
     | {
@@ -86,6 +88,7 @@ ALLOWED = {
         "cli",
         "config",
         "config_file",
+        "control",
         "decode",
         "deepstream",
         "deepstream_check",

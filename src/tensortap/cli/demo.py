@@ -26,6 +26,10 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", "-o", help="Where demo.mp4 and demo.jsonl are written.")] = Path(),
     scene: Annotated[str | None, typer.Option(help="Another scene, e.g. scene://gym?people=4&seed=1.")] = None,
     live: Annotated[bool, typer.Option("--live", help="In real time, until Ctrl-C, writing nothing.")] = False,
+    web: Annotated[str | None, typer.Option(help="With --live: the browser page, e.g. at :8080 (this machine only).")] = None,
+    web_token: Annotated[
+        str | None, typer.Option(envvar="TENSORTAP_WEB_TOKEN", help="What those who look at the page must know.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     debug: DebugOption = False,
@@ -37,10 +41,15 @@ def demo(
     outputs = [] if live else [folder / "demo.mp4", folder / "demo.jsonl"]
     if not folder.is_dir():
         raise UsageError(f"--folder {folder}: there is no such folder.")
+    if web and not live:
+        raise UsageError(f"--web {web} shows what goes on: add --live.")
     run_pipeline(
-        lambda: Pipeline(scene, MODEL, outputs=outputs),
+        # On the page, streams come and go.
+        lambda: Pipeline(scene, MODEL, outputs=outputs, keep_running=web is not None),
         quiet=quiet,
         as_json=as_json,
+        web=web,
+        web_token=web_token,
         on_result=_nothing if quiet else Commentary(),
     )
     if not quiet:

@@ -162,7 +162,16 @@ def run(
     stats: Annotated[
         float | None, typer.Option(min=0.1, help="A line with every stream's rate, every so many seconds.")
     ] = None,
-    web: Annotated[str | None, typer.Option(help="Serve /metrics and /healthz, e.g. at :8080.")] = None,
+    web: Annotated[
+        str | None, typer.Option(help="Serve the browser page, /metrics and /healthz, e.g. at :8080 (this machine only).")
+    ] = None,
+    web_token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TENSORTAP_WEB_TOKEN",
+            help="What those who ask there must know; made up where others can reach it, unless it is set.",
+        ),
+    ] = None,
     log_format: Annotated[str, typer.Option(help="text, or json: one object a line on the standard error.")] = "text",
     tune: Annotated[
         bool,
@@ -179,7 +188,7 @@ def run(
 ) -> None:
     """Find people in videos, cameras and images, and write them as data and as video."""
     file = _config_file(config, inputs)
-    given = {name: context.params[name] for name in ("stats", "web", "log_format") if _is_given(context, name)}
+    given = {name: context.params[name] for name in ("stats", "web", "web_token", "log_format") if _is_given(context, name)}
     options = ServiceOptions.checked(**(file.options | given))
     set_log_format(options.log_format)
     if file.settings and not config:
@@ -263,6 +272,7 @@ def run(
         as_json=as_json,
         stats=options.stats,
         web=options.web,
+        web_token=options.web_token,
         profile=profile,
     )
 
@@ -306,7 +316,7 @@ def _tune(told: Mapping[str, Any], quiet: bool) -> None:
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether a flag stands on the command line, rather than being left at its default."""
+    """Whether a flag stands on the command line, or in its variable, rather than being left at its default."""
     flags = {name, "no_track"} if name == "tracker" else {name}
     sources = [context.get_parameter_source(flag) for flag in flags]
-    return any(source is not None and source.name == "COMMANDLINE" for source in sources)
+    return any(source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT") for source in sources)

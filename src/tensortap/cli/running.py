@@ -28,6 +28,7 @@ from tensortap.cli.console import (
 )
 from tensortap.cli.progress import Progress, StatsLines
 from tensortap.cli.service import ServiceManager
+from tensortap.control import Control
 from tensortap.errors import SinkError, SourceError, TensortapError
 from tensortap.metrics import StreamNumbers
 from tensortap.pipeline import Pipeline
@@ -49,6 +50,7 @@ def run_pipeline(
     on_result: OnResult | None = None,
     stats: float | None = None,
     web: str | None = None,
+    web_token: str | None = None,
     profile: Path | None = None,
 ) -> dict[str, Any]:
     """Make a pipeline, run it to its end, and say how it went.
@@ -59,7 +61,8 @@ def run_pipeline(
         as_json: print the outcome on the standard output.
         on_result: shows what is found instead of the progress bar.
         stats: seconds between lines with the frame rate of every stream, instead of the progress bar.
-        web: address to serve metrics and health at.
+        web: address to serve the browser page, metrics and health at.
+        web_token: what those who ask there must know; `None` makes one up where others can reach it.
         profile: file for a trace of every frame.
 
     Returns:
@@ -71,7 +74,7 @@ def run_pipeline(
     started = time.perf_counter()
     with stop_on_signals():
         pipeline = make()
-        with traced(profile, pipeline.clock), pipeline, _beside(pipeline, stats, web, quiet):
+        with traced(profile, pipeline.clock), pipeline, _beside(pipeline, stats, web, web_token, quiet):
             error = _run(pipeline, quiet, on_result or (_nothing if stats else None))
         outcome = _outcome(pipeline, started, error)
     if error is not None and isinstance(error.__cause__, BrokenPipeError):
@@ -93,12 +96,16 @@ def run_pipeline(
 
 
 @contextmanager
-def _beside(pipeline: Pipeline, stats: float | None, web: str | None, quiet: bool) -> Iterator[None]:
+def _beside(pipeline: Pipeline, stats: float | None, web: str | None, web_token: str | None, quiet: bool) -> Iterator[None]:
     """What goes on beside the run."""
     with ExitStack() as beside:
         if web is not None:
-            server = load_entry(WEB, "--web")(web, pipeline.numbers)
+            server = load_entry(WEB, "--web")(web, Control(pipeline), web_token)
             beside.callback(server.close)
+            # A token that was made up here is known by this line only.
+            if not quiet or (server.needs_token and not web_token):
+                hint = " with the token that was set" if web_token else ""
+                console.print(f"page at {server.page_url}{hint}", soft_wrap=True)
             if not quiet:
                 console.print(f"metrics at {server.url}/metrics", soft_wrap=True)
         if stats is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -19,19 +19,26 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 class _Collector:
     """Gives one snapshot to Prometheus's own writer, which knows the format."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: Numbers, pictures: Mapping[int, tuple[int, int]]) -> None:
         self._numbers = numbers
+        self._pictures = pictures
 
     def collect(self) -> Iterable[Metric]:
         """Everything there is to tell."""
         yield from _streams(self._numbers)
         yield from _run(self._numbers)
+        yield from _page(self._numbers, self._pictures)
 
 
-def exposition(numbers: Numbers) -> bytes:
-    """One snapshot as text."""
+def exposition(numbers: Numbers, pictures: Mapping[int, tuple[int, int]] | None = None) -> bytes:
+    """One snapshot as text.
+
+    Args:
+        numbers: of the run.
+        pictures: stream -> how many pictures were made for the page, and how many results were passed over meanwhile.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(numbers))
+    registry.register(_Collector(numbers, pictures or {}))
     return generate_latest(registry)
 
 
@@ -96,6 +103,19 @@ def _run(numbers: Numbers) -> Iterable[Metric]:
         lost.add_metric([output.name], output.dropped)
         failed.add_metric([output.name], float(output.error is not None))
     yield from (given, lost, failed)
+
+
+def _page(numbers: Numbers, pictures: Mapping[int, tuple[int, int]]) -> Iterable[Metric]:
+    label_names = ("source_id", "source")
+    made = CounterMetricFamily("tensortap_page_pictures", "Pictures made for the browser page.", labels=label_names)
+    passed = CounterMetricFamily(
+        "tensortap_page_passed_over", "Results that came too fast to be shown while somebody watched.", labels=label_names
+    )
+    for stream in numbers.streams:
+        num_made, num_passed = pictures.get(stream.status.source_id, (0, 0))
+        made.add_metric(_labels(stream), num_made)
+        passed.add_metric(_labels(stream), num_passed)
+    yield from (made, passed)
 
 
 def _labels(stream: StreamNumbers) -> list[str]:

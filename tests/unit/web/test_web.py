@@ -15,6 +15,7 @@ pytest.importorskip("prometheus_client")
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from pages import FakeControl
 from tensortap.errors import UsageError
 from tensortap.metrics import Durations, Numbers, OutputNumbers, StreamMeter, StreamNumbers, StreamStatus
 from tensortap.types import FrameInfo, StreamState
@@ -62,7 +63,7 @@ def sampled(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def test_metrics_are_what_prometheus_reads() -> None:
-    samples = sampled(exposition(numbers()).decode())
+    samples = sampled(exposition(numbers(), {0: (12, 5)}).decode())
 
     def value(name: str, **labels: str) -> float:
         return samples[f"tensortap_{name}", frozenset(labels.items())]
@@ -80,6 +81,8 @@ def test_metrics_are_what_prometheus_reads() -> None:
     assert value("latency_seconds_sum", **door) == pytest.approx(1.2)
     assert value("latency_seconds_bucket", **door, le="0.25") == 0
     assert value("latency_seconds_bucket", **door, le="0.5") == value("latency_seconds_bucket", **door, le="+Inf") == 4
+    assert value("page_pictures_total", **door) == 12
+    assert value("page_passed_over_total", **door) == 5
     gate = {"source_id": "3", "source": "gate"}
     states = {state: value("stream_state", **gate, state=state.value) for state in StreamState}
     assert [state for state, on in states.items() if on] == [StreamState.OFFLINE]
@@ -94,7 +97,7 @@ def test_metrics_are_what_prometheus_reads() -> None:
     [(True, 0.1, "ok", 200), (True, 60.0, "stuck", 503), (False, 0.1, "not running", 503)],
 )
 def test_health_is_that_of_the_loop(running: bool, idle_seconds: float, status: str, code: int) -> None:
-    with WebServer(":0", lambda: numbers(running=running, idle_seconds=idle_seconds)) as server:
+    with WebServer(":0", FakeControl(lambda: numbers(running=running, idle_seconds=idle_seconds))) as server:
         found, body = get(f"{server.url}/healthz")
         assert (found, json.loads(body)["status"]) == (code, status)
         assert json.loads(body)["streams"] == {"online": 1, "offline": 1}
@@ -102,13 +105,13 @@ def test_health_is_that_of_the_loop(running: bool, idle_seconds: float, status: 
 
 
 def test_a_server_that_comes_and_goes() -> None:
-    with WebServer("127.0.0.1:0", numbers) as server:
+    with WebServer("127.0.0.1:0", FakeControl(numbers)) as server:
         status, body = get(f"{server.url}/metrics")
         assert status == 200
         assert b"tensortap_frames_total" in body
         port = server.url.rpartition(":")[2]
         with pytest.raises(UsageError, match="cannot listen there: Address already in use"):
-            WebServer(f"127.0.0.1:{port}", numbers)
+            WebServer(f"127.0.0.1:{port}", FakeControl(numbers))
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{server.url}/metrics", timeout=10)
 
@@ -118,7 +121,7 @@ def test_ipv6() -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
-    with WebServer("[::1]:0", numbers) as server:
+    with WebServer("[::1]:0", FakeControl(numbers)) as server:
         assert get(f"{server.url}/healthz")[0] == 200
 
 
@@ -143,4 +146,4 @@ def test_what_is_no_address(text: str) -> None:
 
 def test_an_address_of_another_machine() -> None:
     with pytest.raises(UsageError, match="cannot listen there"):
-        WebServer("192.0.2.1:80", numbers)
+        WebServer("192.0.2.1:80", FakeControl(numbers))
