@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from tensortap.scenes.scene import Scene, SceneFrame, random_setting
+from tensortap.scenes.backgrounds import BACKGROUNDS
+from tensortap.scenes.body import ANGLE, ANGLES
+from tensortap.scenes.motion import ACTIONS, Habit, Pose
+from tensortap.scenes.scene import TRAINING_ACTIONS, TRAINING_BACKGROUNDS, Scene, SceneFrame, random_setting
 
 MAX_PEOPLE = 12
-SIDE = 256
+SIDE = 384
 TRAINING_SEEDS = 1_000_000
 """Seeds from here on are for training; those below are never seen by it."""
 _VIEWS = 3
@@ -24,15 +27,16 @@ FLIPPED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 class SceneBatches(IterableDataset[tuple[Tensor, ...]]):
     """Whole batches: images uint8 (B, 3, SIDE, SIDE) RGB, boxes (B, M, 4), keypoints (B, M, 17, 3), areas and valid (B, M)."""
 
-    def __init__(self, batch_size: int, seed: int, rank: int = 0) -> None:
+    def __init__(self, batch_size: int, seed: int, first: int = 0) -> None:
         self.batch_size = batch_size
         self.seed = seed
-        self.rank = rank
+        self.first = first
+        """Number of the first process that draws, when several programs train together."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         cv2.setNumThreads(1)
         info = get_worker_info()
-        number = info.id if info else self.rank
+        number = self.first + (info.id if info else 0)
         rng = np.random.default_rng((self.seed, number))
         next_seed = TRAINING_SEEDS + (self.seed * 64 + number) * 10_000_000
         pool: list[tuple[Scene, int]] = []
@@ -58,12 +62,94 @@ class SceneBatches(IterableDataset[tuple[Tensor, ...]]):
             yield pictures, *(torch.from_numpy(array) for array in (boxes, keypoints, areas, valid))
 
 
+_WIDE = {  # of postures for training: least, greatest
+    "torso_pitch": (-0.4, 1.2),
+    "torso_roll": (-0.45, 0.45),
+    "torso_yaw": (-0.6, 0.6),
+    "head_pitch": (-0.6, 0.8),
+    "head_yaw": (-1.0, 1.0),
+    "arm_pitch": (-0.9, 2.9),
+    "arm_abduct": (-0.1, 2.7),
+    "arm_twist": (-1.5, 1.8),
+    "elbow": (0.0, 2.5),
+    "leg_pitch": (-0.8, 1.8),
+    "leg_abduct": (-0.1, 0.8),
+    "knee": (0.0, 2.2),
+    "lift": (0.0, 0.0),
+}
+_LEAST, _GREATEST = np.array([_WIDE.get(name) or _WIDE[name.split("_", 1)[1]] for name in ANGLES]).T
+_GROUPS = [
+    [column for name, column in ANGLE.items() if name.startswith(group)]
+    for group in (
+        "torso",
+        "head",
+        "left_arm",
+        "right_arm",
+        "left_leg",
+        "right_leg",
+        "left_elbow",
+        "right_elbow",
+        "left_knee",
+        "right_knee",
+    )
+]
+
+
+def _anyhow(time: float, habit: Habit) -> Pose:
+    """Any angles that joints can have, so that no posture is a surprise: other ones every second."""
+    place = time / 0.9
+    share = place % 1.0
+    first, second = (_posture(habit, int(place) + number) for number in (0, 1))
+    return first + share * share * (3 - 2 * share) * (second - first)
+
+
+def _posture(habit: Habit, number: int) -> Pose:
+    rng = np.random.default_rng((int(habit.rng_numbers[11] * 2**31), number))
+    pose: Pose = _LEAST + (_GREATEST - _LEAST) * rng.uniform(0, 1, len(ANGLES))
+    for columns in _GROUPS:
+        if rng.uniform() < 0.4:  # some parts of the body are at rest
+            pose[columns] = rng.normal(0, 0.12, len(columns))
+        elif rng.uniform() < 0.3:
+            pose[columns] *= rng.uniform(0, 1)
+    if rng.uniform() < 0.25:  # both sides alike
+        for name, column in ANGLE.items():
+            if name.startswith("left_"):
+                pose[ANGLE[name.replace("left", "right", 1)]] = pose[column]
+    for side in ("left", "right"):
+        pose[ANGLE[f"{side}_elbow"]] = max(0.0, pose[ANGLE[f"{side}_elbow"]])
+        pose[ANGLE[f"{side}_knee"]] = max(0.0, pose[ANGLE[f"{side}_knee"]])
+    pose[ANGLE["lift"]] = max(0.0, rng.normal(-0.05, 0.06))
+    return pose
+
+
+def _patchwork(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Two other backgrounds in patches of soft or sharp edges, in colours of any kind."""
+    first, second = (
+        BACKGROUNDS[str(rng.choice(TRAINING_BACKGROUNDS))](rng, width, height)[..., rng.permutation(3)] for _ in range(2)
+    )
+    cells = rng.integers(2, 14, 2)
+    mask = rng.uniform(-1, 1, (cells[0], cells[1])).astype(np.float32)
+    smooth = cv2.INTER_NEAREST if rng.uniform() < 0.4 else cv2.INTER_CUBIC
+    mask = cv2.resize(mask, (width, height), interpolation=smooth) * float(rng.choice([0.5, 3.0, 40.0]))
+    share = (mask.clip(-1, 1) * 127 + 128).astype(np.uint8)[..., None]
+    mixed = (first.astype(np.uint16) * share + second.astype(np.uint16) * (255 - share)) >> 8
+    return mixed.astype(np.uint8)
+
+
+# What only training sees. Those that are held out for the evaluation stay so.
+ACTIONS["anyhow"] = _anyhow
+BACKGROUNDS["patchwork"] = _patchwork
+_ACTIONS = (*TRAINING_ACTIONS, *["anyhow"] * len(TRAINING_ACTIONS))
+_BACKGROUNDS = (*TRAINING_BACKGROUNDS, *["patchwork"] * 5)
+
+
 def _scene(rng: np.random.Generator, seed: int) -> Scene:
-    """A picture of any shape; small ones are as good as large ones, and sooner drawn."""
-    tall = float(np.exp(rng.uniform(np.log(220), np.log(480))))
+    """A picture of any shape; small ones are sooner drawn."""
+    tall = float(np.exp(rng.uniform(np.log(240), np.log(900))))
     aspect = float(rng.choice([16 / 9, 4 / 3, 1.0, 3 / 4])) * float(np.exp(rng.normal(0, 0.1)))
     people = 0 if rng.uniform() < 0.02 else int(rng.integers(2, 10))
-    return Scene(random_setting(rng), people, seed, (int(tall * aspect), int(tall)), 25.0)
+    setting = random_setting(rng, backgrounds=_BACKGROUNDS, actions=_ACTIONS)
+    return Scene(setting, people, seed, (int(tall * aspect), int(tall)), 25.0)
 
 
 def _place(
@@ -83,8 +169,9 @@ def _place(
     if len(targets) and rng.uniform() < 0.75:
         # Pictures are mostly background: go where somebody is, and show them in a size of which there is little otherwise.
         target = int(rng.choice(targets))
-        scale = float(np.exp(rng.uniform(np.log(36), np.log(340)))) / float(heights[target])
-        scale = float(np.clip(scale, 0.3, 1.8))
+        scale = float(np.exp(rng.uniform(np.log(34), np.log(480)))) / float(heights[target])
+        # Not so small that most of the input would be empty.
+        scale = float(np.clip(scale, 0.75 * min(width / picture.shape[1], height / picture.shape[0]), 1.8))
         centre = (truth.boxes_xyxy[target, :2] + truth.boxes_xyxy[target, 2:]) / 2
         left, top = np.array([width, height]) * rng.uniform(0.2, 0.8, 2) - centre * scale
     else:
@@ -93,10 +180,8 @@ def _place(
         top = float(rng.choice([0.0, 0.5, 1.0])) * (height - picture.shape[0] * scale)
     matrix = np.array([[scale, 0, left + 0.5 * scale - 0.5], [0, scale, top + 0.5 * scale - 0.5]])
     pad = int(rng.choice([114, 0, int(rng.integers(0, 256))]))
-    filters = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_NEAREST)
-    cv2.warpAffine(
-        picture, matrix, (width, height), dst=image, flags=filters[int(rng.integers(3))], borderValue=(pad, pad, pad)
-    )
+    how = cv2.INTER_NEAREST if rng.uniform() < 0.2 else cv2.INTER_LINEAR
+    cv2.warpAffine(picture, matrix, (width, height), dst=image, flags=how, borderValue=(pad, pad, pad))
     places = truth.keypoints * scale + (left, top)
     flat = truth.boxes_xyxy * scale + (left, top, left, top)
     visibility = np.where(truth.tellable, truth.visibility, 0)

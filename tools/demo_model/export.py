@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-IMGSZ_HW = (384, 640)
+IMGSZ_HW = (480, 800)
 LIMIT_BYTES = 3_000_000
 
 
@@ -68,7 +68,7 @@ def shrink_weights(model: onnx.ModelProto) -> None:
         values = numpy_helper.to_array(tensor)
         if tensor.data_type != TensorProto.FLOAT or values.ndim < 2 or values.size < 1024:
             continue
-        axes: int | tuple[int, ...] = 0 if tensor.name in columns else tuple(range(1, values.ndim))
+        axes: int | tuple[int, ...] = values.ndim - 2 if tensor.name in columns else tuple(range(1, values.ndim))
         scales = np.maximum(np.abs(values).max(axis=axes, keepdims=True), 1e-8) / 127
         rows = (np.rint(values / scales) + 127).astype(np.uint8)
         stored = numpy_helper.from_array(rows, f"{tensor.name}_bytes")
@@ -89,6 +89,9 @@ def describe(model: onnx.ModelProto) -> None:
     model.producer_name = "tensortap"
     model.doc_string = "Finds the drawn people of tensortap's scenes. For real people bring a YOLO-Pose export."
     del model.metadata_props[:]
+    for node in model.graph.node:  # the exporter notes where in the sources each came from
+        del node.metadata_props[:]
+        node.doc_string = ""
     metadata = {
         "description": "tensortap demo pose model, trained on drawn figures only; it does not know real people",
         "author": "tensortap",
@@ -109,7 +112,7 @@ def check(path: Path, net: PoseNet) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for shape in ((1, 3, 384, 640), (3, 3, 320, 256)):
+    for shape in ((1, 3, *IMGSZ_HW), (3, 3, 320, 256)):
         images = torch.rand(shape)
         with torch.no_grad():
             expected = Exported(net)(images).numpy()

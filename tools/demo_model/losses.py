@@ -19,6 +19,8 @@ _CELLS = 10
 """Cells that learn to find one person."""
 _REFINED = 4
 """Of these, the best ones, which learn to refine."""
+_MOST_REFINED = 20
+"""In one picture."""
 
 
 def losses_of(net: PoseNet, pictures: Tensor, boxes: Tensor, keypoints: Tensor, areas: Tensor, valid: Tensor) -> Tensor:
@@ -53,20 +55,27 @@ def losses_of(net: PoseNet, pictures: Tensor, boxes: Tensor, keypoints: Tensor, 
     coarse, seen = _keypoint_losses(places, sure, keypoints, areas)
     coarse_loss, seen_loss = _mean(coarse, weight), _mean(seen, weight)
 
-    # The best cells of each person go on to be refined, each time from where the step before left them.
-    weight = weight[:, :, :_REFINED]
-    rough = found[:, :, :_REFINED].detach().flatten(1, 2)
-    better = places[:, :, :_REFINED].flatten(1, 2)
+    # The best cells of each person go on to be refined, each time from where the step before left them. Most pictures show few
+    # people, so only the best of all go.
+    weight, chosen = weight[:, :, :_REFINED].flatten(1).topk(_MOST_REFINED, dim=1)
+    owner = chosen // _REFINED
+
+    def of(values: Tensor, which: Tensor) -> Tensor:
+        """(B, K, ...) -> (B, N, ...)."""
+        return values.gather(1, which.reshape(*which.shape, *[1] * (values.ndim - 2)).expand(-1, -1, *values.shape[2:]))
+
+    rough = of(found[:, :, :_REFINED].detach().flatten(1, 2), chosen)
+    better = of(places[:, :, :_REFINED].flatten(1, 2), chosen)
+    truth, size = of(keypoints, owner), of(areas, owner)
     refined_loss = quality_loss = box_loss * 0
-    for refiner in net.refiners:
+    for refiner in net.looking():
         with torch.autocast(pictures.device.type, torch.bfloat16, cache_enabled=False):
             better, surer, quality = refiner(looks, better.detach(), rough)
-        places = better.unflatten(1, (people, _REFINED))
-        miss, seen = _keypoint_losses(places, surer.unflatten(1, (people, _REFINED)), keypoints, areas)
+        miss, seen = (loss[..., 0] for loss in _keypoint_losses(better[:, :, None], surer[:, :, None], truth, size))
         refined_loss = refined_loss + _mean(miss, weight)
         seen_loss = seen_loss + _mean(seen, weight)
-        good = _oks(places.detach(), keypoints, areas)
-        doubt = nn.functional.binary_cross_entropy_with_logits(quality.unflatten(1, (people, _REFINED)), good, reduction="none")
+        good = _oks(better.detach()[:, :, None], truth, size)[..., 0]
+        doubt = nn.functional.binary_cross_entropy_with_logits(quality, good, reduction="none")
         quality_loss = quality_loss + _mean(doubt, weight)
     part_loss = _part_loss(parts, keypoints, areas, valid)
     return torch.stack(
@@ -103,7 +112,7 @@ def _keypoint_losses(places: Tensor, sure: Tensor, keypoints: Tensor, areas: Ten
     """(B, M, N) each: 1 - OKS plus the distance in sizes of the person, and the cross entropy of visibility."""
     ratio, distance, labelled = _ratio(places, keypoints, areas)
     # Hidden keypoints count for less: where they are is partly a guess.
-    trust = labelled * torch.where(keypoints[:, :, None, :, 2] > 1.5, 1.0, 0.6)
+    trust = labelled * torch.where(keypoints[:, :, None, :, 2] > 1.5, 1.0, 0.8)
     # OKS is flat far from the truth; the plain distance is not.
     miss = (1 - torch.exp(-ratio)) + distance.clamp(min=1e-6).sqrt()
     place_loss = (miss * trust).sum(-1) / trust.sum(-1).clamp(min=1e-3)

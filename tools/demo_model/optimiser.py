@@ -25,7 +25,7 @@ class Optimiser:
         self._others: list[Tensor] = []
         for name, parameter in net.named_parameters():
             # First and last layers have no hidden space on one side.
-            hidden = parameter.ndim > 1 and min(parameter.shape[:2]) > 3 and not name.startswith("parts")
+            hidden = parameter.ndim in (2, 4) and min(parameter.shape[:2]) > 3 and not name.startswith("parts")
             if hidden and not name.endswith(("box.weight", "score.weight", "keypoints.weight", "leave.weight")):
                 shapes[parameter.shape[0], parameter[0].numel()].append(parameter)
             else:

@@ -42,9 +42,15 @@ class Store:
 
     def _keep(self, batch: tuple[Tensor, ...]) -> None:
         if not self._kept:
-            self._kept = tuple(
-                torch.zeros((self._size, *part.shape[1:]), dtype=part.dtype, device=self._device) for part in batch
+            # In the order in which they come: to turn them about would keep the host busier than all else.
+            pictures = torch.empty(
+                (self._size, *batch[0].shape[1:]),
+                dtype=batch[0].dtype,
+                device=self._device,
+                memory_format=torch.channels_last,
             )
+            others = (torch.zeros((self._size, *part.shape[1:]), dtype=part.dtype, device=self._device) for part in batch[1:])
+            self._kept = (pictures, *others)
         start = self.drawn % self._size
         for kept, part in zip(self._kept, batch, strict=True):
             fitting = min(len(part), self._size - start)
