@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tensortap.errors import UsageError
 
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.%]+)\]|(?P<name>[^:/?#@\[\]\s]+))(?::[0-9]*)?")
 _OPEN = ("/healthz", "/static/")
 """For everybody: a probe needs no token, and the page's own files hold nothing."""
 _LEAST_TOKEN = 8
@@ -165,10 +167,9 @@ def _refused(status: int, error: str) -> Response:
 
 
 def _host_of(header: str) -> str:
-    """`localhost:8080` -> `localhost`, `[::1]:8080` -> `::1`."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()
+    """`localhost:8080` -> `localhost`, `[::1]:8080` -> `::1`; what is no name or address and port stays as it is."""
+    found = _HOST.fullmatch(header.lower())
+    return (found["v6"] or found["name"]) if found else header
 
 
 def _equal(given: str, expected: str) -> bool:

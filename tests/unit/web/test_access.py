@@ -151,14 +151,33 @@ def test_nothing_comes_from_elsewhere(own: Page) -> None:
         assert b"https://" not in body
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "192.0.2.7", "localhost.evil.example", "127.0.0.1.evil"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "192.0.2.7",
+        "localhost.evil.example",
+        "127.0.0.1.evil",
+        "0.0.0.0",
+        "[2001:db8::1]:8080",
+        "[::1].evil.example",
+        "localhost:8080@evil.example",
+        "localhost:evil.example",
+        "localhost/@evil.example",
+        "",
+    ],
+)
 def test_names_that_were_made_to_lead_here(own: Page, host: str) -> None:
     for path in PATHS:
         assert own.get(path, Host=host).status == 403
     assert own.post("/api/thresholds", {"conf_thres": 0.5}, Host=host, Origin=f"http://{host}").status == 403
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.8.8:1", "[::1]:8080", "box.localhost"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.8.8:1", "[::1]:8080", "[::1]", "localhost.:8080", "box.localhost"],
+)
 def test_names_of_this_machine(own: Page, host: str) -> None:
     assert own.get("/api/state", Host=host).status == 200
 

@@ -22,7 +22,7 @@ HEAD = b"POST /api/thresholds HTTP/1.1\r\nHost: localhost\r\nContent-Type: appli
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.4)
     monkeypatch.setattr(connection, "MOST_CONNECTIONS", 8)
     with WebServer(":0", FakeControl(lambda: Numbers(1.0, True, 0.0, [], [], Distribution()))) as server:
         yield Page(server.url)
