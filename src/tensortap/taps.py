@@ -131,7 +131,7 @@ class Peeks:
     def _taken(self, source_id: int) -> list[_Asked]:
         with self._lock:
             mine = [each for each in self._asked if each.source_id == source_id]
-            self._asked = [each for each in self._asked if each.source_id != source_id]
+            self._asked = [each for each in self._asked if each.source_id != source_id and not each.answer.cancelled()]
         return mine
 
 

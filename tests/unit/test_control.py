@@ -147,6 +147,8 @@ def test_peeks_that_were_given_up_are_not_kept_where_no_frame_comes() -> None:
     for _ in range(100):
         peeks.ask(0, lambda frame: frame).cancel()
     assert len(peeks._asked) == 1
+    peeks.forget(7)
+    assert not peeks
 
 
 def test_a_function_that_peeks_once_more() -> None:

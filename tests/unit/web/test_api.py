@@ -210,6 +210,7 @@ def test_tensors_of_a_stream_that_is_offline(page: Shown) -> None:
 
 def test_tensors_are_looked_into_by_few_at_a_time(page: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "_MOST_INSPECTIONS", 1)
+    until("nobody else waits", lambda: not page.pipeline._peeks)
     waiting = threading.Thread(target=page.get, args=("/api/streams/1/tensors",))  # of a stream that is offline: 3 s
     waiting.start()
     until("it waits", lambda: page.pipeline._peeks)
