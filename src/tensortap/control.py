@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ from tensortap.types import StreamInfo, StreamState
 
 if TYPE_CHECKING:
     from tensortap.inspection import Inspection
+
+
+_LEAST_CONF_THRES = 0.001
+"""Below, whatever the network says is a person, and all time goes into comparing them."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Control:
         """Change thresholds from the next frame on; `None` leaves one as it is.
 
         Raises:
-            UsageError: one is not within 0..1, or the decoder does not have it; nothing is changed.
+            UsageError: one is not within 0..1, or 0.001..1 for scores, or the decoder does not have it; nothing is changed.
         """
         has = self.thresholds
         wanted = {"conf_thres": conf_thres, "iou_thres": iou_thres}
@@ -100,8 +105,9 @@ class Control:
         for name, value in changes.items():
             if getattr(has, name) is None:
                 raise UsageError(f"The decoder {self.about.decoder} has no {name} that could be changed.")
-            if not 0 <= value <= 1:  # nor NaN
-                raise UsageError(f"{name} {value:g}: should be within 0 and 1.")
+            least = _LEAST_CONF_THRES if name == "conf_thres" else 0
+            if not least <= value <= 1:  # nor NaN
+                raise UsageError(f"{name} {value:g}: should be within {least:g} and 1.")
         for name, value in changes.items():
             setattr(self._pipeline.parts.decoder, name, float(value))
         return self.thresholds
@@ -139,6 +145,8 @@ class Control:
         except FutureTimeout:
             asked.cancel()
             raise SourceError(_silence(self._status(source_id), timeout_seconds)) from None
+        except CancelledError:
+            raise SourceError(f"Stream {source_id} gives no frame any more: it was removed, or the run is over.") from None
         return inspect_frame(frame, image, self._pipeline.parts.decoder)
 
     def _status(self, source_id: int) -> StreamStatus:

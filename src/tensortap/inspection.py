@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +63,7 @@ def inspect_frame(frame: TensorFrame, image: np.ndarray | None, decoder: Callabl
     """
     verdict, scores = "", []
     if isinstance(decoder, PoseDecoder):
+        decoder = copy(decoder)  # with its thresholds of this moment, which somebody may be moving
         verdict = explain(decoder, frame, max_rows=1).summary
         width, height = frame.info.size_wh
         below = np.zeros((height, width, 3), np.uint8) if image is None else image

@@ -250,7 +250,8 @@ class Pipeline:
 
     def peek(self, source_id: int, function: Callable[[TensorFrame], Answer]) -> Future[Answer]:
         """Call a function once, with the stream's next inferred `TensorFrame`, where its tensors are. Any thread may ask; what
-        the function gives or raises is the future's, and never stops the run."""
+        the function gives or raises is the future's, and never stops the run. The future is cancelled if the stream or the run
+        ends first."""
         return self._peeks.ask(source_id, function)
 
     def add(self, location: str | Path, name: str | None = None) -> StreamInfo:
@@ -314,6 +315,8 @@ class Pipeline:
                 if isinstance(frame, StreamEvent):
                     self._tell(frame)
                 elif frame.inferred:
+                    if self._peeks:
+                        self._peeks(frame)
                     yield frame
                 if self._closed:  # by the caller, from within the loop
                     return
@@ -382,6 +385,7 @@ class Pipeline:
         Ctrl-C meanwhile is heeded when all of that is done: an output must not be left half written.
         """
         self._closed = True
+        self._peeks.close()
         interrupt: KeyboardInterrupt | None = None
         for step in (self.parts.runtime.close, self._close_outputs):
             try:
@@ -406,6 +410,7 @@ class Pipeline:
         if event.state is StreamState.ENDED:
             self._trackers.pop(event.source_id, None)
             self._meters.pop(event.source_id, None)
+            self._peeks.forget(event.source_id)
             for output in self.parts.outputs:
                 if output.source_id == event.source_id:
                     self._close_output(output)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from tensortap.errors import TapError
 from tensortap.types import TensorFrame
@@ -69,37 +70,69 @@ class Taps:
             _log.debug("%s", message)
 
 
+class _Asked(NamedTuple):
+    """A call that is to be made."""
+
+    source_id: int
+    function: Callable[[TensorFrame], Any]
+    answer: Future[Any]
+
+
 class Peeks:
     """Calls functions of other threads once, with a stream's next frame, where its tensors are: in the loop, or the probe.
 
-    What such a function raises is for whoever asked; the run goes on.
+    What such a function raises is for whoever asked; the run goes on. All of this may be used by any thread.
     """
 
     def __init__(self) -> None:
-        self._asked: deque[tuple[int, Callable[[TensorFrame], Any], Future[Any]]] = deque()
+        self._asked: list[_Asked] = []
+        self._lock = threading.Lock()
+        self._closed = False
 
     def __bool__(self) -> bool:
         return bool(self._asked)
 
     def ask(self, source_id: int, function: Callable[[TensorFrame], Answer]) -> Future[Answer]:
-        """May be called by any thread. A future that is cancelled is forgotten with the next frame of any stream."""
+        """Cancelled, the future is forgotten. It is cancelled here when the stream or the run has ended."""
         answer: Future[Answer] = Future()
-        self._asked.append((source_id, function, answer))
+        with self._lock:
+            if self._closed:
+                answer.cancel()
+            else:
+                self._asked = [each for each in self._asked if not each.answer.cancelled()]
+                self._asked.append(_Asked(source_id, function, answer))
         return answer
 
     def __call__(self, frame: TensorFrame) -> None:
         """Answer what was asked of this frame's stream."""
-        for _ in range(len(self._asked)):
-            source_id, function, answer = asked = self._asked.popleft()
-            if answer.cancelled():
+        for asked in self._taken(frame.info.source_id):
+            if not asked.answer.set_running_or_notify_cancel():
                 continue
-            if source_id != frame.info.source_id:
-                self._asked.append(asked)
-            elif answer.set_running_or_notify_cancel():
-                try:
-                    answer.set_result(function(frame))
-                except Exception as exc:
-                    answer.set_exception(exc)
+            try:
+                asked.answer.set_result(asked.function(frame))
+            except BaseException as exc:
+                asked.answer.set_exception(exc)
+                if not isinstance(exc, Exception):  # Ctrl-C
+                    raise
+
+    def forget(self, source_id: int) -> None:
+        """A stream has ended."""
+        for asked in self._taken(source_id):
+            asked.answer.cancel()
+
+    def close(self) -> None:
+        """The run has ended."""
+        with self._lock:
+            self._closed = True
+            left, self._asked = self._asked, []
+        for asked in left:
+            asked.answer.cancel()
+
+    def _taken(self, source_id: int) -> list[_Asked]:
+        with self._lock:
+            mine = [each for each in self._asked if each.source_id == source_id]
+            self._asked = [each for each in self._asked if each.source_id != source_id and not each.answer.cancelled()]
+        return mine
 
 
 def described_failure(frame: TensorFrame, exc: Exception) -> str:

@@ -33,8 +33,8 @@ def nms(
     Greedy NMS as everybody does it: the best box stays, boxes that overlap it by more than `iou_threshold` go, and so on.
 
     Args:
-        boxes_xyxy: float32 (N, 4), finite.
-        scores: float32 (N,), finite.
+        boxes_xyxy: float32 (N, 4), finite. Boxes without an area overlap nothing, except for OpenCV each other.
+        scores: float32 (N,), finite and above 0.
         iou_threshold: 0..1; 1 keeps all.
         class_ids: int (N,): boxes of different classes never suppress each other. `None` treats all as one class.
         max_det: at most so many rows come back.

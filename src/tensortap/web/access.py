@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tensortap.errors import UsageError
 
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.%]+)\]|(?P<name>[^:/?#@\[\]\s]+))(?::[0-9]*)?")
 _OPEN = ("/healthz", "/static/")
 """For everybody: a probe needs no token, and the page's own files hold nothing."""
 _LEAST_TOKEN = 8
@@ -102,7 +104,7 @@ class Guard:
 
     async def _refusal(self, request: Request, cookies: list[str]) -> Response | None:
         """What to answer instead, if the request may not be made; `cookies` are to be set."""
-        path = request.url.path
+        path: str = request.scope["path"]  # what is routed by; `request.url` is put together with what the Host header says
         knows = request.scope["knows_token"] = self._knows(request)
         if path.startswith(_OPEN):
             return None
@@ -123,15 +125,16 @@ class Guard:
     async def _without_token(self, request: Request, cookies: list[str]) -> Response | None:
         """In with a token in the address, or a word on what is missing."""
         assert self._token is not None
-        given = request.query_params.get("token") if request.method == "GET" and request.url.path == "/" else None
+        path = request.scope["path"]
+        given = request.query_params.get("token") if request.method == "GET" and path == "/" else None
         if given is not None and _equal(given.strip(), self._token):
             # The page itself, which takes the token out of the address bar: after a redirect, a browser that followed a link
             # from elsewhere would not send the cookie.
             cookies.append(f"{self._cookie}={self._key}; Max-Age={_YEAR}; Path=/; HttpOnly; SameSite=Strict")
             return None
-        if given is not None or "authorization" in request.headers:
+        if given is not None or "authorization" in request.headers or self._cookie in request.cookies:
             await asyncio.sleep(_WRONG_TOKEN_SECONDS)
-        if request.url.path == "/":
+        if path == "/":
             request.scope["token_is"] = "missing" if given is None else "wrong"
             return None
         return JSONResponse(
@@ -144,7 +147,7 @@ class Guard:
 def _cross_site(request: Request) -> Response | None:
     """Refuses what another site's page asks in the name of whoever looks at it."""
     changes = request.method not in ("GET", "HEAD")
-    if (changes or request.url.path.startswith("/api/")) and request.headers.get("sec-fetch-site", "none") not in (
+    if (changes or request.scope["path"].startswith("/api/")) and request.headers.get("sec-fetch-site", "none") not in (
         "same-origin",
         "none",
     ):
@@ -164,10 +167,9 @@ def _refused(status: int, error: str) -> Response:
 
 
 def _host_of(header: str) -> str:
-    """`localhost:8080` -> `localhost`, `[::1]:8080` -> `::1`."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()
+    """`localhost:8080` -> `localhost`, `[::1]:8080` -> `::1`; what is no name or address and port stays as it is."""
+    found = _HOST.fullmatch(header.lower())
+    return (found["v6"] or found["name"]) if found else header
 
 
 def _equal(given: str, expected: str) -> bool:

@@ -33,6 +33,8 @@ _WAIT_SECONDS = 1.0
 """A viewer gets an answer after so long, with pictures or without."""
 _MOST_VIEWERS = 32
 """Who wait for pictures at the same time."""
+_MOST_INSPECTIONS = 4
+"""Tensors that are looked into at the same time: each keeps a thread, and a copy of them."""
 _MOST_STREAMS = 256
 _MOST_BYTES = 16_384
 """Of what is sent to us."""
@@ -78,7 +80,7 @@ class _Pages:
     def __init__(self, control: Control, gallery: Gallery) -> None:
         self._control = control
         self._gallery = gallery
-        self._viewers = 0
+        self._viewers = self._inspections = 0
 
     def metrics(self, request: Request) -> Response:
         """For Prometheus."""
@@ -120,10 +122,10 @@ class _Pages:
         told = await _json(request)
         unknown = set(told) - {"conf_thres", "iou_thres"}
         if unknown or not told:
-            raise _RefusedError(400, "Say conf_thres, iou_thres or both, as numbers within 0 and 1.")
+            raise _RefusedError(400, "Say conf_thres, iou_thres or both, as numbers.")
         for name, value in told.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise _RefusedError(400, f"{name} should be a number within 0 and 1.")
+                raise _RefusedError(400, f"{name} should be a number.")
         now = self._control.set_thresholds(**told)
         return JSONResponse({"conf_thres": now.conf_thres, "iou_thres": now.iou_thres})
 
@@ -135,6 +137,8 @@ class _Pages:
             raise _RefusedError(400, "Say the address of the stream: rtsp://..., /dev/video0, scene://street?live=1, a file.")
         if name is not None and not isinstance(name, str):
             raise _RefusedError(400, "The name should be a text.")
+        if name is not None and not name.strip().isprintable():  # it stands in logs and on terminals
+            raise _RefusedError(400, "The name should be one line of letters, digits and signs.")
         # In a thread of its own: a file on a network is opened here.
         try:
             stream = await anyio.to_thread.run_sync(self._control.add, address.strip(), name and name.strip()[:80])
@@ -151,10 +155,15 @@ class _Pages:
     async def tensors(self, request: Request) -> Response:
         """The stream's next frame, looked into."""
         source_id = self._known(request)
+        if self._inspections >= _MOST_INSPECTIONS:
+            raise _RefusedError(503, f"{_MOST_INSPECTIONS} others look into tensors just now. Try again.")
+        self._inspections += 1
         try:
             message = await anyio.to_thread.run_sync(lambda: inspection_message(self._control.inspect(source_id)))
         except SourceError as exc:
             raise _RefusedError(504, str(exc)) from exc
+        finally:
+            self._inspections -= 1
         return Response(message, media_type=MEDIA_TYPE)
 
     def _known(self, request: Request) -> int:

@@ -70,7 +70,8 @@ class Gallery:
 
     def __init__(self, *, pictures_a_second: float = PICTURES_A_SECOND) -> None:
         self._slots: dict[int, _Slot] = {}
-        self._bells: set[_Bell] = set()
+        self._bells: frozenset[_Bell] = frozenset()
+        """Of those who wait; replaced by the server's thread, never changed: the pipeline's goes through them."""
         self._interval = 1 / pictures_a_second
         self._closed = False
 
@@ -82,10 +83,9 @@ class Gallery:
             self._slots[source_id] = _Slot((1, result))
         else:
             slot.latest = slot.latest[0] + 1, result
-        if self._bells:
-            for bell in tuple(self._bells):
-                if source_id in bell.wanted:
-                    bell.ring()
+        for bell in self._bells:
+            if source_id in bell.wanted:
+                bell.ring()
 
     def tell(self, event: StreamEvent) -> None:
         """A stream that has ended is not kept."""
@@ -107,7 +107,7 @@ class Gallery:
         """
         deadline = time.monotonic() + timeout_seconds
         bell = _Bell(wanted)
-        self._bells.add(bell)
+        self._bells |= {bell}
         try:
             while not self._closed:
                 bell.rung.clear()  # before looking: what comes meanwhile rings again
@@ -123,13 +123,13 @@ class Gallery:
                 except asyncio.TimeoutError:
                     break
         finally:
-            self._bells.discard(bell)
+            self._bells -= {bell}
         return []
 
     def close(self) -> None:
         """Let nobody wait any longer."""
         self._closed = True
-        for bell in tuple(self._bells):
+        for bell in self._bells:
             bell.ring()
 
     def _look(self, wanted: Mapping[int, int], width: int, now: float) -> tuple[list[_Slot], float | None]:

@@ -13,6 +13,7 @@ import uvicorn
 from tensortap.web.access import Guard, check_token, is_loopback, new_token, with_token
 from tensortap.web.address import listen, parse_address
 from tensortap.web.app import create_app
+from tensortap.web.connection import Connection
 from tensortap.web.gallery import Gallery
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class WebServer:
         app = Guard(create_app(control, self._gallery), token or made_up, parse_address(address)[0], port)
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_config=None,  # its words go where all others go
             log_level="warning",
             access_log=False,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("starlette")
 pytest.importorskip("prometheus_client")
+
+from starlette.datastructures import URL
+from starlette.requests import Request
 
 from pages import FakeControl, Page
 from tensortap.errors import UsageError
@@ -73,6 +77,29 @@ def test_without_the_token_there_is_nothing(exposed: Page, path: str) -> None:
     assert exposed.get(path, Cookie=f"tensortap-{exposed.url.rpartition(':')[2]}={TOKEN}").status == 401
 
 
+@pytest.mark.parametrize("host", ["x/static/y?", "x/healthz?", "x/?", "x/healthz#"])
+def test_a_host_that_looks_like_an_open_path(exposed: Page, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Starlette before 1.0 puts the request's URL together with whatever is said to be the host."""
+    monkeypatch.setattr(Request, "url", property(lambda request: URL(f"http://{host}{request.scope['path']}")))
+    for path in PATHS[1:]:
+        assert exposed.get(path, Host=host).status == 401
+    for path in CHANGES:
+        assert exposed.post(path, {}, Host=host).status == 401
+
+
+def test_whoever_tries_tokens_has_to_wait(exposed: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_WRONG_TOKEN_SECONDS", 0.3)
+    cookie = f"tensortap-{exposed.url.rpartition(':')[2]}="
+    for path, headers in (
+        ("/?token=wrong-but-long", {}),
+        ("/api/state", {"Authorization": "Bearer wrong-but-long"}),
+        ("/api/state", {"Cookie": f"{cookie}0123"}),  # which anybody can work out of a token
+    ):
+        started = time.monotonic()
+        assert exposed.get(path, **headers).status == 401
+        assert time.monotonic() - started >= 0.3
+
+
 @pytest.mark.parametrize("path", CHANGES)
 def test_without_the_token_nothing_is_changed(exposed: Page, path: str) -> None:
     assert exposed.post(path, {}).status == 401
@@ -124,14 +151,33 @@ def test_nothing_comes_from_elsewhere(own: Page) -> None:
         assert b"https://" not in body
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "192.0.2.7", "localhost.evil.example", "127.0.0.1.evil"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "192.0.2.7",
+        "localhost.evil.example",
+        "127.0.0.1.evil",
+        "0.0.0.0",
+        "[2001:db8::1]:8080",
+        "[::1].evil.example",
+        "localhost:8080@evil.example",
+        "localhost:evil.example",
+        "localhost/@evil.example",
+        "",
+    ],
+)
 def test_names_that_were_made_to_lead_here(own: Page, host: str) -> None:
     for path in PATHS:
         assert own.get(path, Host=host).status == 403
     assert own.post("/api/thresholds", {"conf_thres": 0.5}, Host=host, Origin=f"http://{host}").status == 403
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.8.8:1", "[::1]:8080", "box.localhost"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.8.8:1", "[::1]:8080", "[::1]", "localhost.:8080", "box.localhost"],
+)
 def test_names_of_this_machine(own: Page, host: str) -> None:
     assert own.get("/api/state", Host=host).status == 200
 

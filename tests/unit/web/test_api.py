@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ pytest.importorskip("prometheus_client")
 from pages import GATE, STREET, Page, Shown, shown, until
 from tensortap import Pipeline
 from tensortap.control import Control
+from tensortap.web import app
 from tensortap.web.server import WebServer
 
 
@@ -103,6 +105,7 @@ def test_thresholds_act_on_the_next_frame(page: Shown) -> None:
     [
         {"conf_thres": 1.5},
         {"conf_thres": -0.1},
+        {"conf_thres": 0},
         {"iou_thres": 7},
         {"conf_thres": "0.5"},
         {"conf_thres": True},
@@ -154,6 +157,8 @@ def test_streams_come_and_go(page: Shown) -> None:
         {"address": "a\0b.mp4"},
         {"address": "x" * 5000 + ".mp4"},
         {"address": "scene://street?live=1", "name": 5},
+        {"address": "scene://street?live=1", "name": "two\nlines"},
+        {"address": "scene://street?live=1", "name": "\x1b[2J"},
         {"address": "*.nothing"},
     ],
 )
@@ -201,6 +206,18 @@ def test_tensors_of_a_stream_that_is_offline(page: Shown) -> None:
     assert answer.status == 504
     assert answer.error == "gate gave no frame within 3 s: it is offline: Connection refused. Try again when it is online."
     assert page.get("/api/streams/77/tensors").status == 404
+
+
+def test_tensors_are_looked_into_by_few_at_a_time(page: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_MOST_INSPECTIONS", 1)
+    until("nobody else waits", lambda: not page.pipeline._peeks)
+    waiting = threading.Thread(target=page.get, args=("/api/streams/1/tensors",))  # of a stream that is offline: 3 s
+    waiting.start()
+    until("it waits", lambda: page.pipeline._peeks)
+    until("others are refused", lambda: page.get("/api/streams/0/tensors").status == 503 or not waiting.is_alive())
+    assert waiting.is_alive()
+    waiting.join()
+    assert page.get("/api/streams/0/tensors").status == 200
 
 
 def test_who_never_reads_keeps_nobody_waiting(page: Shown) -> None:

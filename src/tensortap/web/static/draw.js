@@ -82,7 +82,7 @@ function drawBox(context, person, scale, { isPicked }) {
   context.strokeStyle = picked ? "#fff" : color;
   context.lineWidth = picked ? 4 : Math.max(1.5, context.canvas.height / 400);
   context.strokeRect(left, top, right - left, bottom - top);
-  const text = person.track_id < 0 ? person.score?.toFixed(2) : `#${person.track_id}`;
+  const text = person.track_id < 0 ? (person.score?.toFixed(2) ?? "?") : `#${person.track_id}`;
   const letters = Math.max(11, context.canvas.height / 38);
   context.font = `600 ${letters}px system-ui, sans-serif`;
   const wide = context.measureText(text).width + letters * 0.7;
@@ -96,14 +96,15 @@ function drawBox(context, person, scale, { isPicked }) {
   context.fillText(text, x + letters * 0.35, y + letters * 0.74);
 }
 
-// The smallest person at a place of the canvas, in CSS pixels.
+// The smallest person at a place of the canvas, in CSS pixels; where there is nobody, whoever is right beside it.
 export function personAt(canvas, frame, x, y) {
   const scale = frame.size_wh[0] / canvas.clientWidth;
   const [column, line, reach] = [x * scale, y * scale, 6 * scale];
   const area = ({ box: [left, top, right, bottom] }) => (right - left) * (bottom - top);
-  const hit = frame.people.filter(
+  const within = (margin) => frame.people.filter(
     ({ box: [left, top, right, bottom] }) =>
-      column >= left - reach && column <= right + reach && line >= top - reach && line <= bottom + reach,
+      column >= left - margin && column <= right + margin && line >= top - margin && line <= bottom + margin,
   );
-  return hit.sort((one, other) => area(one) - area(other))[0] ?? null;
+  const hit = within(0);
+  return (hit.length ? hit : within(reach)).sort((one, other) => area(one) - area(other))[0] ?? null;
 }
