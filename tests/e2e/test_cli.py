@@ -227,7 +227,7 @@ def test_a_run_without_outputs_says_so(place: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_leaves_everything_whole(place: Path, tmp_path: Path, number: signal.Signals) -> None:
-    long = write_video(tmp_path / "long.mp4", size_wh=(1280, 720), num_frames=400)
+    long = write_video(tmp_path / "long.mp4", size_wh=(640, 480), num_frames=400)
     command = [
         sys.executable,
         "-m",
@@ -254,7 +254,7 @@ def test_stopping_leaves_everything_whole(place: Path, tmp_path: Path, number: s
     assert "Traceback" not in stderr
     assert "stopped:" in stderr
     count = len(lines(tmp_path / "o.jsonl"))
-    assert 10 < count < 400
+    assert 10 <= count < 400  # a line that was being written is taken back
     json.loads((tmp_path / "o.coco.json").read_text())
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert abs(sum(1 for _ in container.decode(video=0)) - count) <= 1
