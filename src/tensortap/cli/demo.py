@@ -16,7 +16,7 @@ from tensortap.scenes.url import is_scene
 from tensortap.types import Result
 
 MODEL = "demo"
-SCENE = "scene://street?people=6&seed=3&size=1280x720&fps=30&seconds=10"
+SCENE = "scene://street?people=6&seed=3&size=1280x720&fps=30&seconds=8"
 LIVE_SCENE = "scene://street?people=6&seed=3&size=1280x720&fps=30&live=1"
 _SECOND_NS = 1_000_000_000
 _MOST_PEOPLE = 5
