@@ -67,10 +67,16 @@ def losses_of(net: PoseNet, pictures: Tensor, boxes: Tensor, keypoints: Tensor, 
     rough = of(found[:, :, :_REFINED].detach().flatten(1, 2), chosen)
     better = of(places[:, :, :_REFINED].flatten(1, 2), chosen)
     truth, size = of(keypoints, owner), of(areas, owner)
+    middle, sides = (rough[..., :2] + rough[..., 2:]) / 2, rough[..., 2:] - rough[..., :2]
+    root = _area(sides).clamp(min=16.0).sqrt()
+    half = (cells.amin(0) + cells.amax(0))[:2] / 2
+    near = (better - middle[:, :, None]) / root[..., None, None]
     refined_loss = quality_loss = box_loss * 0
     for refiner in net.looking():
         with torch.autocast(pictures.device.type, torch.bfloat16, cache_enabled=False):
-            better, surer, quality = refiner(looks, better.detach(), rough)
+            moves, surer, quality = refiner(looks, near.detach(), middle - half, root)
+        near = near.detach() + moves
+        better = middle[:, :, None] + near * root[..., None, None]
         miss, seen = (loss[..., 0] for loss in _keypoint_losses(better[:, :, None], surer[:, :, None], truth, size))
         refined_loss = refined_loss + _mean(miss, weight)
         seen_loss = seen_loss + _mean(seen, weight)

@@ -9,7 +9,7 @@ NUM_KEYPOINTS = 17
 STRIDES = (8, 16, 32)
 LOOKS = 64
 """Channels of the map that refinement looks at."""
-REFINED = 64
+REFINED = 40
 """At most so many cells of a picture have their keypoints refined: the peaks of the score."""
 
 
@@ -95,47 +95,48 @@ class Refiner(nn.Module):
         nn.init.normal_(self.leave.weight, std=0.002)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, looks: Tensor, places: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, looks: Tensor, near: Tensor, middle: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Better places of N people.
+
+        Places are seen from the middle of the person's box, in sizes of the person, because half precision is too coarse for
+        places in the picture: in an input of 800 pixels it would round them to fours.
 
         Args:
             looks: (B, C, h, w), a map at stride 8.
-            places: (B, N, 17, 2) in network pixels.
-            boxes: (B, N, 4) xyxy in network pixels.
+            near: (B, N, 17, 2), where keypoints seem to be.
+            middle: (B, N, 2) of the boxes, in network pixels from the middle of the picture.
+            size: (B, N) of the boxes, the roots of their areas.
 
         Returns:
-            places (B, N, 17, 2), their visibility logits (B, N, 17), and a logit of how good they are (B, N).
+            how to move them (B, N, 17, 2), their visibility logits (B, N, 17), and a logit of how good they are (B, N).
         """
-        centre = (boxes[..., :2] + boxes[..., 2:])[..., None, :] / 2
-        wide, tall = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
-        size = (wide * tall).clamp(min=16.0).sqrt()[..., None, None]
-        around = (places[..., None, :] + self.sides * size[..., None]).flatten(2, 3)  # (B, N, 17 * 5, 2)
-        seen = _sampled(looks.float(), around / STRIDES[0], gather=self.training)  # (B, N, 17 * 5, C)
+        scale = 1.0 / STRIDES[0]
+        around = (near[..., None, :] + self.sides).flatten(2, 3) * (size * scale)[..., None, None]  # (B, N, 17 * 5, 2)
+        seen = _sampled(looks.float(), middle[..., None, :] * scale + around, gather=self.training)  # (B, N, 17 * 5, C)
         seen = seen.unflatten(2, (NUM_KEYPOINTS, -1)).flatten(3).permute(2, 0, 1, 3).flatten(1, 2)  # (17, B * N, 5 * C)
-        felt = nn.functional.relu(seen @ self.feel).transpose(0, 1).reshape(*places.shape[:3], -1)
-        hidden = self.enter(torch.cat((felt, (places - centre) / size), -1).flatten(2))
+        felt = nn.functional.relu(seen @ self.feel).transpose(0, 1).reshape(*near.shape[:3], -1)
+        hidden = self.enter(torch.cat((felt, near), -1).flatten(2))
         hidden = nn.functional.relu(self.norm(hidden))
         hidden = hidden + nn.functional.relu(self.middle(hidden))
         with torch.autocast(looks.device.type, enabled=False):
             row = self.leave(hidden.float())
         moves = row[..., : NUM_KEYPOINTS * 2].unflatten(-1, (NUM_KEYPOINTS, 2))
-        return places + moves * size, row[..., NUM_KEYPOINTS * 2 : -1], row[..., -1]
+        return moves, row[..., NUM_KEYPOINTS * 2 : -1], row[..., -1]
 
 
 def _sampled(maps: Tensor, places: Tensor, *, gather: bool) -> Tensor:
-    """Maps (B, C, h, w) at places (B, N, P, 2) in cells, between which it interpolates: (B, N, P, C).
+    """Maps (B, C, h, w) at places (B, N, P, 2), in cells from the map's middle, interpolated: (B, N, P, C).
 
     To gather rows says the same as `grid_sample`, whose gradient takes a GPU a hundred times longer.
     """
     count, channels, height, width = maps.shape
     if not gather:
-        x = places[..., 0] * (2.0 / width) - 1
-        y = places[..., 1] * (2.0 / height) - 1
-        grid = torch.stack((x, y), -1)
+        grid = torch.stack((places[..., 0] * (2.0 / width), places[..., 1] * (2.0 / height)), -1)
         seen = nn.functional.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return seen.permute(0, 2, 3, 1)
     rows = maps.permute(0, 2, 3, 1).reshape(-1, channels)
-    x, y = (places[..., 0] - 0.5).clamp(0, width - 1), (places[..., 1] - 0.5).clamp(0, height - 1)
+    x = (places[..., 0] + (width - 1) / 2).clamp(0, width - 1)
+    y = (places[..., 1] + (height - 1) / 2).clamp(0, height - 1)
     left, top = x.detach().long().clamp(max=width - 2), y.detach().long().clamp(max=height - 2)
     right, down = (x - left)[..., None], (y - top)[..., None]
     first = torch.arange(count, device=maps.device)[:, None, None] * (height * width) + top * width + left
@@ -189,15 +190,8 @@ def decode(maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         boxes (B, A, 4) xyxy; score logits (B, A); keypoints (B, A, 17, 2); their logits (B, A, 17); cell centres (A, 3) of
         x, y and stride.
     """
-    rows, cells = [], []
-    for part, stride in zip(maps, STRIDES, strict=True):
-        height, width = part.shape[2:]
-        y = (torch.arange(height, device=part.device) + 0.5) * stride
-        x = (torch.arange(width, device=part.device) + 0.5) * stride
-        grid = torch.stack((x[None].expand(height, -1), y[:, None].expand(-1, width)), -1).reshape(-1, 2)
-        cells.append(nn.functional.pad(grid, (0, 1), value=float(stride)))
-        rows.append(part.flatten(2).transpose(1, 2))
-    row, cell = torch.cat(rows, 1).float(), torch.cat(cells)
+    row = torch.cat([part.flatten(2).transpose(1, 2) for part in maps], 1).float()
+    cell = centres(maps)
     centre, stride = cell[:, :2], cell[:, 2:]
     sides = nn.functional.softplus(row[..., :4]) * stride
     boxes = torch.cat((centre - sides[..., :2], centre + sides[..., 2:]), -1)
@@ -206,37 +200,62 @@ def decode(maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return boxes, row[..., 4], places, points[..., 2], cell
 
 
+def centres(maps: list[Tensor]) -> Tensor:
+    """(A, 3): x and y of the middle of each cell of the maps, and its stride."""
+    cells = []
+    for part, stride in zip(maps, STRIDES, strict=True):
+        height, width = part.shape[2:]
+        y = (torch.arange(height, device=part.device) + 0.5) * stride
+        x = (torch.arange(width, device=part.device) + 0.5) * stride
+        grid = torch.stack((x[None].expand(height, -1), y[:, None].expand(-1, width)), -1).reshape(-1, 2)
+        cells.append(nn.functional.pad(grid, (0, 1), value=float(stride)))
+    return torch.cat(cells)
+
+
 class Exported(nn.Module):
     """The network as it is shipped: (B, 3, H, W) -> (B, 56, A), rows as those of a YOLOv8-pose export."""
 
     def __init__(self, net: PoseNet) -> None:
         super().__init__()
         self.net = net
-        share = torch.ones(1 + NUM_KEYPOINTS * 3)
-        share[0] = 0.3
-        self.register_buffer("share", share)
 
     def forward(self, images: Tensor) -> Tensor:
         maps, looks = self.net(images)
-        boxes, logits, places, sure, _ = decode(maps)
-        scores = logits.sigmoid()
+        raw = torch.cat([part.flatten(2) for part in maps], 2)  # (B, 56, A); to turn it about would cost time
+        cells = centres(maps)
+        x, y, stride = cells[:, 0], cells[:, 1], cells[:, 2]
+        sides = nn.functional.softplus(raw[:, :4]) * stride
+        near, far = sides[:, :2], sides[:, 2:]
+        middle = cells[:, :2].T + (far - near) / 2
+        points = raw[:, 5:].unflatten(1, (NUM_KEYPOINTS, 3))
+        places = points[:, :, :2] * (2.0 * stride) + torch.stack((x, y))
+        scores = raw[:, 4:5].sigmoid()
+        keypoints = torch.cat((places, points[:, :, 2:].sigmoid()), 2).flatten(1, 2)
+        rows = torch.cat((middle, near + far, scores * 0.3, keypoints), 1)
+
         # Of neighbours that found the same person only the surest can come through, so only peaks are worth a second look.
         peaks = torch.cat([self._peaks(part[:, 4]) for part in maps], 1)
         _, best = peaks.topk(torch.sym_min(REFINED, peaks.shape[1]), dim=1)
-        chosen_boxes = boxes.gather(1, best[..., None].expand(-1, -1, 4))
-        rows = torch.cat((scores[..., None], places.flatten(2), sure), -1)  # (B, A, 52)
-        index = best[..., None].expand(-1, -1, rows.shape[2])
-        chosen = rows.gather(1, index)
-        better = chosen[..., 1 : 1 + NUM_KEYPOINTS * 2].unflatten(-1, (NUM_KEYPOINTS, 2))
+        index = best[:, None].expand(-1, rows.shape[1], -1)
+        chosen = rows.gather(2, index).transpose(1, 2)  # (B, N, 56)
+        # What goes into the refiners is computed apart from what comes out, and from places seen from near by: OpenVINO
+        # halves the precision of all that leads to a product of matrices.
+        own = raw.gather(2, index).transpose(1, 2)
+        sides, stride = nn.functional.softplus(own[..., :4]), stride[best]
+        size = ((sides[..., 0] + sides[..., 2]) * (sides[..., 1] + sides[..., 3])).clamp(min=1e-4).sqrt()
+        offset = (sides[..., 2:] - sides[..., :2]) / 2
+        near = (own[..., 5:].unflatten(-1, (NUM_KEYPOINTS, 3))[..., :2] * 2.0 - offset[..., None, :]) / size[..., None, None]
+        size = size * stride
+        middle = (cells - (cells.amin(0) + cells.amax(0)) / 2)[:, :2][best] + offset * stride[..., None]
+        better = chosen[..., 5:].unflatten(-1, (NUM_KEYPOINTS, 3))[..., :2]
         for refiner in self.net.looking():
-            better, surer, quality = refiner(looks, better, chosen_boxes)
+            moves, surer, quality = refiner(looks, near, middle, size)
+            near, better = near + moves, better + moves * size[..., None, None]
         # Most sure is who is sure of the keypoints; a cell that was not refined stays below its neighbour that was.
-        score = chosen[..., :1] ** 0.3 * quality.sigmoid()[..., None] ** 0.7
-        rows = (rows * self.share).scatter(1, index, torch.cat((score, better.flatten(2), surer), -1))
-        places = rows[..., 1 : 1 + NUM_KEYPOINTS * 2].unflatten(-1, (NUM_KEYPOINTS, 2))
-        centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-        keypoints = torch.cat((places, rows[..., 1 + NUM_KEYPOINTS * 2 :].sigmoid()[..., None]), -1).flatten(2)
-        return torch.cat((centre, size, rows[..., :1], keypoints), -1).transpose(1, 2)
+        score = (chosen[..., 4:5] / 0.3) ** 0.3 * quality.sigmoid()[..., None] ** 0.7
+        keypoints = torch.cat((better, surer.sigmoid()[..., None]), -1).flatten(2)
+        refined = torch.cat((chosen[..., :4], score, keypoints), -1).transpose(1, 2)
+        return rows.scatter(2, index, refined)
 
     @staticmethod
     def _peaks(logits: Tensor) -> Tensor:
