@@ -70,9 +70,9 @@ class FileServer:
             data = data[: self.cut_at.pop(0)]
         if self.stall:
             data = data[: len(data) // 2]
+        self.sent.append(len(data))  # first: the client may be done with it before this thread goes on
         handler.wfile.write(data)
         handler.wfile.flush()
-        self.sent.append(len(data))
         if self.stall:
             self.released.wait(30)
 

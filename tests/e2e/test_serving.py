@@ -27,6 +27,7 @@ from rtsp.server import INSTALL, python_with_gi
 from tensortap.errors import SinkError
 from tensortap.sinks.push import PushSink
 from tensortap.sinks.rtsp import RtspSink
+from tensortap.sinks.stream import gst_server
 from tensortap.sinks.stream.encoder import Encoding
 from tensortap.types import Frame, StreamEvent, StreamInfo, StreamState
 
@@ -190,6 +191,39 @@ def test_a_client_that_stops_reading_harms_nobody(served: RtspSink) -> None:
     assert rising(pictures)
     numbers = [number_of(picture) for picture in pictures]
     assert numbers[-1] - numbers[0] < 160
+
+
+WITHOUT_BASE_TIME = """
+import importlib.util, sys
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+Gst.init(None)
+spec = importlib.util.spec_from_file_location("gst_server", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.Gst = Gst
+pipeline = Gst.parse_launch("appsrc name=pictures is-live=true format=time ! appsink name=seen sync=false")
+source = pipeline.get_by_name("pictures")
+viewer = module.Viewer(source)
+pipeline.set_state(Gst.State.PAUSED)
+source.set_clock(Gst.SystemClock.obtain())
+viewer.push(b"begins without a keyframe", False)
+viewer.push(b"one", True)
+viewer.push(b"two", False)
+pipeline.set_state(Gst.State.PLAYING)
+for _ in range(2):
+    buffer = pipeline.get_by_name("seen").emit("try-pull-sample", 10 * Gst.SECOND).get_buffer()
+    print(buffer.extract_dup(0, buffer.get_size()).decode(), buffer.pts / Gst.SECOND)
+"""
+
+
+def test_pictures_that_come_before_the_pipeline_runs_are_due_at_once() -> None:
+    command = [str(python_with_gi()), "-c", WITHOUT_BASE_TIME, gst_server.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    (one, at_first), (two, then) = (line.split() for line in done.stdout.splitlines())
+    assert (one, two) == ("one", "two")
+    assert 0 <= float(at_first) < float(then) < PATIENCE  # never the uptime of the machine
 
 
 def ask(connection: socket.socket, request: str) -> str:

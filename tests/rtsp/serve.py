@@ -23,7 +23,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 LAUNCH = (
-    "( appsrc name=camera is-live=true format=time do-timestamp=true "
+    "( appsrc name=camera is-live=true format=time "
     "caps=video/x-h264,stream-format=byte-stream,alignment=au "
     "! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
@@ -49,7 +49,8 @@ class Camera:
         self.rate, self.pictures = read_clip(clip)
         self.drop = drop
         self.started = time.monotonic()
-        self.sources: list[object] = []
+        self.sources: dict[object, int] = {}
+        """Each client's, and when it came, in nanoseconds."""
         self.factory = GstRtspServer.RTSPMediaFactory()
         self.factory.set_launch(LAUNCH)
         # A pipeline for each client: a shared one sometimes stays mute for a client that comes while another leaves.
@@ -65,8 +66,8 @@ class Camera:
             pad = element.get_child_by_name("pay0").get_static_pad("src")
             kinds = Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST
             pad.add_probe(kinds, self.lose)
-        self.sources.append(source)
-        media.connect("unprepared", lambda _: self.sources.remove(source))
+        self.sources[source] = time.monotonic_ns()
+        media.connect("unprepared", lambda _: self.sources.pop(source, None))
 
     def lose(self, pad: object, info: object) -> object:
         """Lose a share of the packets."""
@@ -80,8 +81,11 @@ class Camera:
             if ahead < -0.5:  # this process was stopped: what a camera did not show meanwhile is not to be had
                 number += int(-ahead * self.rate)
             time.sleep(max(0.0, ahead))
-            for source in list(self.sources):
-                source.emit("push-buffer", Gst.Buffer.new_wrapped(self.pictures[number % len(self.pictures)]))
+            for source, came in list(self.sources.items()):
+                buffer = Gst.Buffer.new_wrapped(self.pictures[number % len(self.pictures)])
+                # Not by `do-timestamp`: see Viewer in sinks/stream/gst_server.py.
+                buffer.pts = buffer.dts = time.monotonic_ns() - came
+                source.emit("push-buffer", buffer)
             number += 1
 
 

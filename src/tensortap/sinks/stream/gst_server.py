@@ -14,13 +14,14 @@ import json
 import struct
 import sys
 import threading
+import time
 from typing import Any
 
 HEADER = struct.Struct("<cII")
 _MOST_QUEUED = 4_000_000
 """Bytes that wait for one viewer; then it gets nothing until it has taken them, and goes on with a keyframe."""
 _LAUNCH = (
-    "( appsrc name=pictures is-live=true format=time do-timestamp=true block=false max-bytes=0 "
+    "( appsrc name=pictures is-live=true format=time block=false max-bytes=0 "
     "caps=video/x-{codec},stream-format=byte-stream,alignment=au "
     "! {codec}parse ! rtp{codec}pay name=pay0 pt=96 config-interval=-1 )"
 )
@@ -46,13 +47,41 @@ if __name__ == "__main__":  # whoever only wants to know the messages needs no P
         sys.exit(3)
 
 
+class Viewer:
+    """Who watches.
+
+    Pictures are stamped here, from zero. `do-timestamp` reads the clock and the base time while the pipeline sets one after the
+    other: a picture in between gets the machine's uptime, and its viewer waits for hours.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.began: int | None = None
+        """When the first picture came, in nanoseconds."""
+        self.started = False
+        """Whether it has had its keyframe."""
+
+    def push(self, data: bytes, is_keyframe: bool) -> None:
+        """A picture, if it can take it; the first one, and the first after a gap, is a keyframe. One thread only."""
+        if self.source.get_property("current-level-bytes") > _MOST_QUEUED:
+            self.started = False
+        elif self.started or is_keyframe:
+            now = time.monotonic_ns()
+            if self.began is None:
+                self.began = now
+            buffer = Gst.Buffer.new_wrapped(data)
+            buffer.pts = buffer.dts = now - self.began
+            self.started = True
+            self.source.emit("push-buffer", buffer)
+
+
 class Mount:
     """What is served under one path. Each viewer has a pipeline of its own, so that one who is stuck harms nobody."""
 
     def __init__(self, number: int, codec: str, permissions: Any) -> None:
         self.number = number
-        self.viewers: dict[Any, bool] = {}
-        """Source element -> whether it has had its keyframe."""
+        self.viewers: dict[Any, Viewer] = {}
+        """By source element."""
         self.lock = threading.Lock()
         self.factory = GstRtspServer.RTSPMediaFactory()
         self.factory.set_launch(_LAUNCH.format(codec=codec))
@@ -65,7 +94,7 @@ class Mount:
         """Somebody wants to watch."""
         source = media.get_element().get_child_by_name("pictures")
         with self.lock:
-            self.viewers[source] = False
+            self.viewers[source] = Viewer(source)
             say("watch", self.number, len(self.viewers))
         media.connect("unprepared", lambda _: self.go(source))
 
@@ -76,21 +105,11 @@ class Mount:
                 say("watch", self.number, len(self.viewers))
 
     def push(self, data: bytes, is_keyframe: bool) -> None:
-        """A picture for everybody; the first one that somebody gets is a keyframe."""
+        """A picture for everybody."""
         with self.lock:
-            viewers = list(self.viewers.items())
-        for source, started in viewers:
-            if source.get_property("current-level-bytes") > _MOST_QUEUED:
-                self.note(source, False)
-            elif started or is_keyframe:
-                self.note(source, True)
-                source.emit("push-buffer", Gst.Buffer.new_wrapped(data))
-
-    def note(self, source: Any, started: bool) -> None:
-        """Whether the viewer, if it is still there, can go on without a keyframe."""
-        with self.lock:
-            if source in self.viewers:
-                self.viewers[source] = started
+            viewers = list(self.viewers.values())
+        for viewer in viewers:
+            viewer.push(data, is_keyframe)
 
 
 def permissions_for(server: Any, user: str, password: str) -> Any:
