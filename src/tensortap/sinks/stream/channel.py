@@ -107,7 +107,8 @@ class Channel:
             slots = self._wall.slots()
             self._count(slots, view, shown, late)
             picture = view.draw(slots)
-            keyframe, self._keyframe = self._keyframe, False
+            with self._lock:
+                keyframe, self._keyframe = self._keyframe, False
             start = time.monotonic()
             send(picture, start - began, keyframe)
             late = time.monotonic() > max(due, now) + self._interval
