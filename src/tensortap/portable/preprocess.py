@@ -102,7 +102,10 @@ class Preprocessor:
         down = -(-box.source_wh[1] // plane.shape[0])
         left, top, right, bottom = map(int, box.crop_xyxy)
         cropped = plane[top // down : -(-bottom // down), left // across : -(-right // across)]
-        cv2.resize(cropped, target.shape[1::-1], dst=target, interpolation=_INTERPOLATION[box.interpolation])
+        if box.interpolation == "bilinear" and plane.ndim == 2:
+            _resize_quickly(cropped, target)
+        else:
+            cv2.resize(cropped, target.shape[1::-1], dst=target, interpolation=_INTERPOLATION[box.interpolation])
 
     def _buffer(self, number: int, *shape: int, dtype: np.dtype[np.generic] | type[np.generic] = np.uint8) -> np.ndarray:
         """Memory for intermediate pictures, kept: fresh pages cost more than the work done on them."""
@@ -113,6 +116,20 @@ class Preprocessor:
                 self._scratch.clear()
             buffer = self._scratch[key] = np.empty(shape, dtype)
         return buffer
+
+
+def _resize_quickly(plane: np.ndarray, target: np.ndarray) -> None:
+    """Bilinear, by IPP where OpenCV has it: 0.6 of the time, and an eighth of the pixels is rounded the other way, by one."""
+    height, width = target.shape
+    if plane.shape == (2 * height, 2 * width):  # OpenCV's own halving is four times as fast
+        cv2.resize(plane, (width, height), dst=target)
+        return
+    before = cv2.ipp.useIPP_NotExact()  # of this thread
+    cv2.ipp.setUseIPP_NotExact(True)
+    try:
+        cv2.resize(plane, (width, height), dst=target)
+    finally:
+        cv2.ipp.setUseIPP_NotExact(before)
 
 
 def _is_plain_i420(pixels: YuvPixels, box: Letterbox) -> bool:

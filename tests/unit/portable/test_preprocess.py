@@ -12,7 +12,7 @@ import pytest
 from media import picture, rotate_by_metadata, write_video
 from tensortap.geometry import LETTERBOX_POLICIES, letterbox
 from tensortap.portable.pixels import BgrPixels, wrap
-from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.preprocess import Preprocessor, _resize_quickly
 from tensortap.portable.sources.video import VideoSource
 from tensortap.types import Frame, FrameInfo
 
@@ -116,3 +116,13 @@ def test_bgr_networks_get_bgr() -> None:
 def test_still_images_are_exact() -> None:
     frame = Frame(FrameInfo(0, "a", 0, 0, (161, 121)), BgrPixels(picture(161, 121)))
     np.testing.assert_array_equal(written(frame, "ultralytics", (128, 128)), reference(frame, "ultralytics", (128, 128)))
+
+
+@pytest.mark.parametrize("size_wh", [(640, 360), (384, 216), (768, 432), (800, 500), (256, 144)])
+def test_planes_are_resized_as_opencv_does_but_for_rounding(size_wh: tuple[int, int]) -> None:
+    plane = cv2.cvtColor(picture(768, 432), cv2.COLOR_BGR2GRAY)
+    found, before = np.empty(size_wh[::-1], np.uint8), cv2.ipp.useIPP_NotExact()
+    _resize_quickly(plane, found)
+    difference = cv2.absdiff(found, cv2.resize(plane, size_wh))
+    assert difference.max() <= (0 if size_wh == (384, 216) else 1)
+    assert cv2.ipp.useIPP_NotExact() == before
