@@ -33,7 +33,8 @@ from loopback import RtspServer, pose_model, write_clip
 
 from tensortap.control import Control
 from tensortap.errors import SinkError
-from tensortap.pipeline import Output, Pipeline
+from tensortap.outputs import Output
+from tensortap.pipeline import Pipeline
 from tensortap.sinks.background import BackgroundSink
 from tensortap.types import Result
 from tensortap.web.server import WebServer

@@ -17,7 +17,8 @@ from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import EngineError, MissingDependencyError, SourceError, TensortapError, UsageError
 from tensortap.loading import import_meanwhile, load_callable, taken_by
 from tensortap.output_paths import output_paths, refuse_clashes
-from tensortap.pipeline import Decoder, Output, Runtime, Sink, TensorSink, Tracker
+from tensortap.outputs import Output, Sink, TensorSink
+from tensortap.pipeline import Decoder, Runtime, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
 from tensortap.portable.engines.gpu import nvidia_gpu_here

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from tensortap import tracing
 from tensortap.errors import DecodeError, SinkError, SourceError, TensortapError, UsageError
 from tensortap.metrics import Durations, Numbers, OutputNumbers, StreamMeter, StreamNumbers, StreamStatus
+from tensortap.outputs import Outputs
 from tensortap.taps import Answer, Peeks, Tap, Taps, described_failure, name_of
 from tensortap.timing import StageClock
 from tensortap.types import Frame, Poses, Result, StreamEvent, StreamInfo, StreamState, TensorFrame
@@ -42,34 +42,6 @@ class Tracker(Protocol):
 
     def predict(self, pts_ns: int) -> Poses:
         """Where the tracked people should be at a time that the model did not look at."""
-        ...
-
-
-class Sink(Protocol):
-    """Takes results: a file, a broker, a window. Both methods raise SinkError.
-
-    A sink with a method `write_event(event: StreamEvent)` is told what happens to live streams, too.
-    """
-
-    def write(self, result: Result) -> None:
-        """Take one result. May only queue it."""
-        ...
-
-    def close(self) -> None:
-        """Write what is queued and release the output. Closing twice is fine."""
-        ...
-
-
-@runtime_checkable
-class TensorSink(Protocol):
-    """Takes what the engine gave, before anyone has interpreted it: a recording. Both methods raise SinkError."""
-
-    def write_tensors(self, frame: TensorFrame) -> None:
-        """Take one frame, inferred or not. Copies what it keeps."""
-        ...
-
-    def close(self) -> None:
-        """Write what is queued and release the output. Closing twice is fine."""
         ...
 
 
@@ -124,26 +96,6 @@ class OpenRuntime(Protocol):
     def remove(self, source_id: int) -> None:
         """End a stream. Raises UsageError."""
         ...
-
-
-@dataclass(eq=False)
-class Output:
-    """A sink with the name that the user gave it."""
-
-    name: str
-    """Path or URL, for messages."""
-    sink: Sink | TensorSink
-    source_id: int | None = None
-    """The one stream that goes there; `None` for all."""
-    error: SinkError | None = None
-    """Why the sink stopped; it gets nothing any more."""
-    num_frames: int = 0
-    """Frames that it was given."""
-
-    @property
-    def dropped(self) -> int:
-        """Of these, frames of live streams that it lost because it was too slow."""
-        return int(getattr(self.sink, "dropped", 0))
 
 
 @dataclass
@@ -210,6 +162,7 @@ class Pipeline:
         finding = {"find_model": find_model} if find_model else {}
         self.parts: Parts = assemble(self.settings, decoder=own_decoder, clock=self.clock, **finding)
         self.summary = Summary()
+        self._outputs = Outputs(self.parts.outputs, self.clock)
         self._taps = Taps(self.parts.taps, self.settings.on_tap_error)
         self._listeners: list[OnEvent] = []
         self._watchers: list[OnResult] = []
@@ -338,7 +291,7 @@ class Pipeline:
                     self._tell(result)
                     continue
                 self._count(result)
-                self._write(result)
+                self._outputs.write(result)
                 for watch in self._watchers:
                     watch(result)
                 if (trace := tracing.active()) is not None:
@@ -387,7 +340,7 @@ class Pipeline:
         self._closed = True
         self._peeks.close()
         interrupt: KeyboardInterrupt | None = None
-        for step in (self.parts.runtime.close, self._close_outputs):
+        for step in (self.parts.runtime.close, self._outputs.close):
             try:
                 step()
             except KeyboardInterrupt as exc:
@@ -400,48 +353,11 @@ class Pipeline:
         """Pass on what happened to a stream; one that has ended takes with it what belonged to it alone."""
         for listener in self._listeners:
             listener(event)
-        for output in self.parts.outputs:
-            take = getattr(output.sink, "write_event", None)
-            if take is not None and output.error is None and output.source_id in (None, event.source_id):
-                try:
-                    take(event)
-                except SinkError as exc:
-                    self._drop(output, exc)
+        self._outputs.tell(event)
         if event.state is StreamState.ENDED:
             self._trackers.pop(event.source_id, None)
             self._meters.pop(event.source_id, None)
             self._peeks.forget(event.source_id)
-            for output in self.parts.outputs:
-                if output.source_id == event.source_id:
-                    self._close_output(output)
-
-    def _close_outputs(self) -> None:
-        """All of them; those that work in the background at the same time: several that hang take no longer than one."""
-        faults: list[BaseException] = []
-
-        def close(output: Output) -> None:
-            try:
-                self._close_output(output)
-            except BaseException as exc:  # a bug of ours: the caller raises it
-                faults.append(exc)
-
-        behind = [output for output in self.parts.outputs if getattr(output.sink, "handles_live", False)]
-        threads = [Thread(target=close, args=(output,), name=f"tensortap-close-{output.name}") for output in behind]
-        for thread in threads:
-            thread.start()
-        for output in self.parts.outputs:
-            if output not in behind:
-                self._close_output(output)
-        for thread in threads:
-            thread.join()
-        if faults:
-            raise faults[0]
-
-    def _close_output(self, output: Output) -> None:
-        try:
-            output.sink.close()
-        except SinkError as exc:
-            self._drop(output, exc)
 
     def _start(self) -> None:
         if self._started or self._closed:
@@ -457,7 +373,7 @@ class Pipeline:
     def _understand(self, frame: Frame, tensors: Sequence[TensorFrame]) -> Result:
         """Taps, decode and track for one frame."""
         for each in tensors:
-            self._write(each)  # first: what a tap or a decoder stumbles over is in the recording
+            self._outputs.write(each)  # first: what a tap or a decoder stumbles over is in the recording
         self.clock.restart()
         self.clock.subject = frame.info
         source_id = frame.info.source_id
@@ -518,39 +434,6 @@ class Pipeline:
         if source_id not in self._trackers:
             self._trackers[source_id] = make()
         return self._trackers[source_id]
-
-    def _write(self, item: TensorFrame | Result) -> None:
-        """Give it to the outputs that take such: tensors or results."""
-        started = time.perf_counter()
-        for output in self.parts.outputs:
-            if output.error is not None or output.source_id not in (None, item.info.source_id):
-                continue
-            try:
-                if isinstance(item, TensorFrame):
-                    if not isinstance(output.sink, TensorSink):
-                        continue
-                    output.sink.write_tensors(item)
-                elif isinstance(output.sink, TensorSink):
-                    continue
-                else:
-                    output.sink.write(item)
-                output.num_frames += 1
-            except SinkError as exc:
-                self._drop(output, exc)
-        # Not a lap: results of a runtime that calls are written in another thread than they are made in.
-        self.clock.book("sinks", started, time.perf_counter(), item.info)
-
-    def _drop(self, output: Output, error: SinkError) -> None:
-        """Report a sink that failed and go on without it."""
-        if output.error is not None:
-            return
-        output.error = error
-        if len(self.parts.outputs) > 1:
-            _log.error("%s The other outputs go on.", error)
-        try:
-            output.sink.close()
-        except SinkError as exc:
-            _log.debug("closing %s after it failed: %s", output.name, exc)
 
 
 def _release(parts: Parts) -> None:

@@ -15,7 +15,7 @@ from rtsp.server import INSTALL, python_with_gi
 from tensortap import registry
 from tensortap.errors import SinkError
 from tensortap.geometry import letterbox
-from tensortap.pipeline import TensorSink
+from tensortap.outputs import TensorSink
 from tensortap.sinks.memory import MemorySink
 from tensortap.types import Result, TensorFrame
 

@@ -18,7 +18,7 @@ from media import write_image
 from models import pose_model
 from scene import square_at, write_scene
 from tensortap import DecodeError, Pipeline, Poses, SinkError, SourceError, TensorFrame, UsageError
-from tensortap.pipeline import Output
+from tensortap.outputs import Output
 from tensortap.sinks.memory import MemorySink
 from tensortap.skeletons import COCO_17
 from tensortap.types import Frame
