@@ -2,7 +2,7 @@
 
 A camera numbers its pictures. One client watches the camera, another one what tensortap serves of it, both in this process by
 FFmpeg with one thread and no delay. For every number that both have seen, the difference is what receiving, decoding,
-inference, drawing, encoding and serving added. Numbers that came on one way only are counted.
+inference, drawing, encoding and serving added. Numbers that were seen from the camera only are counted.
 
     python benchmarks/served_latency.py --model yolov8n-pose.onnx --imgsz 320
 """
@@ -66,16 +66,21 @@ def measure(camera: str, model: Path, imgsz: str | None, seconds: float) -> tupl
     urls = output.sink.urls  # type: ignore[attr-defined]
     thread = threading.Thread(target=pipeline.run)
     thread.start()
-    while not pipeline.summary.frames:  # before the first one, the size of what is served is not the camera's
-        time.sleep(0.1)
-    watchers = [Watcher(camera), Watcher(urls[1])]
-    time.sleep(5.0)  # connecting, the first keyframes
-    for watcher in watchers:
-        watcher.seen.clear()
-    time.sleep(seconds)
-    direct, served = (watcher.end() for watcher in watchers)
-    pipeline.close()
-    thread.join()
+    try:
+        # Before the first frame, the size of what is served is not the camera's.
+        while thread.is_alive() and not pipeline.summary.frames:
+            time.sleep(0.1)
+        watchers = [Watcher(camera), Watcher(urls[1])]
+        time.sleep(5.0)  # connecting, the first keyframes
+        for watcher in watchers:
+            watcher.seen.clear()
+        time.sleep(seconds)
+        direct, served = (watcher.end() for watcher in watchers)
+    finally:
+        pipeline.close()
+        thread.join()
+    if not served:
+        return np.empty(0), len(direct)
     # At both ends of the time, one of the two has seen what the other has not.
     began, ended = min(served.values()), max(served.values())
     direct = {number: when for number, when in direct.items() if began <= when <= ended - 1.0}

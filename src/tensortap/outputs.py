@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Thread
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from tensortap.errors import SinkError
 from tensortap.timing import StageClock
@@ -84,15 +84,18 @@ class Outputs:
     def write(self, item: TensorFrame | Result) -> None:
         """Give it to those that take such: tensors or results."""
         started = time.perf_counter()
-        are_tensors = isinstance(item, TensorFrame)
         for output in self._outputs:
-            if output.takes_tensors != are_tensors or output.error is not None:
+            if output.error is not None or output.source_id not in (None, item.info.source_id):
                 continue
-            if output.source_id not in (None, item.info.source_id):
-                continue
-            sink: Any = output.sink
             try:
-                (sink.write_tensors if are_tensors else sink.write)(item)
+                if isinstance(item, TensorFrame):
+                    if not output.takes_tensors:
+                        continue
+                    cast("TensorSink", output.sink).write_tensors(item)
+                elif output.takes_tensors:
+                    continue
+                else:
+                    cast("Sink", output.sink).write(item)
                 output.num_frames += 1
             except SinkError as exc:
                 self._drop(output, exc)

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
@@ -181,16 +183,61 @@ def test_a_client_that_stops_reading_harms_nobody(served: RtspSink) -> None:
     door = served.urls[1]
     with socket.create_connection(("127.0.0.1", port)) as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        ask(stuck, f"DESCRIBE {door} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n")
-        setup = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
-        answer = ask(stuck, f"SETUP {door}/stream=0 RTSP/1.0\r\nCSeq: 2\r\n{setup}\r\n\r\n")
-        session = next(line for line in answer.splitlines() if line.startswith("Session:")).partition(";")[0]
+        session = ask_to_play(stuck, door)
         stuck.sendall(f"PLAY {door} RTSP/1.0\r\nCSeq: 3\r\n{session}\r\n\r\n".encode())
         with socket.create_connection(("127.0.0.1", port)):  # and one that never asks
             pictures = watch(door, 80)
     assert rising(pictures)
     numbers = [number_of(picture) for picture in pictures]
     assert numbers[-1] - numbers[0] < 160
+
+
+def test_who_pauses_goes_on_with_what_is_now(served: RtspSink) -> None:
+    door = served.urls[1]
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    with (
+        socket.create_connection(("127.0.0.1", int(door.split(":")[2].split("/")[0]))) as client,
+        client.makefile("rb") as lines,
+    ):
+        session = ask_to_play(client, door)
+        for pause_seconds in (0.0, 3.0):
+            time.sleep(pause_seconds)
+            client.sendall(f"PLAY {door} RTSP/1.0\r\nCSeq: 3\r\n{session}\r\n\r\n".encode())
+            seen = [frame for _ in range(40) for frame in decoder.decode(av.Packet(next_picture(lines)))]
+            newest = next(slot.result for slot in served._wall.slots() if slot.result)
+            assert newest.info.index - number_of(seen[-1].to_ndarray(format="bgr24")) < 25  # a second
+            client.sendall(f"PAUSE {door} RTSP/1.0\r\nCSeq: 4\r\n{session}\r\n\r\n".encode())
+
+
+def next_picture(lines: BinaryIO) -> bytes:
+    """The next H.264 access unit of interleaved RTP (RFC 6184), over answers and reports."""
+    unit = b""
+    while True:
+        first = lines.read(1)
+        assert first, "the server has closed the connection"
+        if first != b"$":  # an answer, up to its empty line
+            while lines.readline().strip():
+                pass
+            continue
+        channel, size = struct.unpack(">BH", lines.read(3))
+        packet = lines.read(size)
+        if channel:
+            continue
+        payload, kind = packet[12:], packet[12] & 31
+        if kind == 28:  # a part of a NAL unit; the first one says what it is
+            unit += b"\0\0\0\1" + bytes([payload[0] & 0xE0 | payload[1] & 31]) if payload[1] & 0x80 else b""
+            unit += payload[2:]
+        elif kind == 24:  # several, each with its size in front
+            position = 1
+            while position < len(payload):
+                (length,) = struct.unpack_from(">H", payload, position)
+                unit += b"\0\0\0\1" + payload[position + 2 : position + 2 + length]
+                position += 2 + length
+        else:
+            unit += b"\0\0\0\1" + payload
+        if packet[1] & 0x80:  # the last one of this picture
+            return unit
 
 
 WITHOUT_BASE_TIME = """
@@ -203,7 +250,7 @@ spec = importlib.util.spec_from_file_location("gst_server", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 module.Gst = Gst
-pipeline = Gst.parse_launch("appsrc name=pictures is-live=true format=time ! appsink name=seen sync=false")
+pipeline = Gst.parse_launch("appsrc name=pictures is-live=true format=time ! appsink name=seen")
 source = pipeline.get_by_name("pictures")
 viewer = module.Viewer(source)
 pipeline.set_state(Gst.State.PAUSED)
@@ -224,6 +271,14 @@ def test_pictures_that_come_before_the_pipeline_runs_are_due_at_once() -> None:
     (one, at_first), (two, then) = (line.split() for line in done.stdout.splitlines())
     assert (one, two) == ("one", "two")
     assert 0 <= float(at_first) < float(then) < PATIENCE  # never the uptime of the machine
+
+
+def ask_to_play(connection: socket.socket, url: str) -> str:
+    """All but PLAY, over this connection; the header that names the session."""
+    ask(connection, f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n")
+    transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
+    answer = ask(connection, f"SETUP {url}/stream=0 RTSP/1.0\r\nCSeq: 2\r\n{transport}\r\n\r\n")
+    return next(line for line in answer.splitlines() if line.startswith("Session:")).partition(";")[0]
 
 
 def ask(connection: socket.socket, request: str) -> str:

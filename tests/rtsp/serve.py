@@ -49,8 +49,7 @@ class Camera:
         self.rate, self.pictures = read_clip(clip)
         self.drop = drop
         self.started = time.monotonic()
-        self.sources: dict[object, int] = {}
-        """Each client's, and when it came, in nanoseconds."""
+        self.sources: list[object] = []
         self.factory = GstRtspServer.RTSPMediaFactory()
         self.factory.set_launch(LAUNCH)
         # A pipeline for each client: a shared one sometimes stays mute for a client that comes while another leaves.
@@ -66,8 +65,8 @@ class Camera:
             pad = element.get_child_by_name("pay0").get_static_pad("src")
             kinds = Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST
             pad.add_probe(kinds, self.lose)
-        self.sources[source] = time.monotonic_ns()
-        media.connect("unprepared", lambda _: self.sources.pop(source, None))
+        self.sources.append(source)
+        media.connect("unprepared", lambda _: self.sources.remove(source))
 
     def lose(self, pad: object, info: object) -> object:
         """Lose a share of the packets."""
@@ -81,10 +80,11 @@ class Camera:
             if ahead < -0.5:  # this process was stopped: what a camera did not show meanwhile is not to be had
                 number += int(-ahead * self.rate)
             time.sleep(max(0.0, ahead))
-            for source, came in list(self.sources.items()):
+            for source in list(self.sources):
                 buffer = Gst.Buffer.new_wrapped(self.pictures[number % len(self.pictures)])
                 # Not by `do-timestamp`: see Viewer in sinks/stream/gst_server.py.
-                buffer.pts = buffer.dts = time.monotonic_ns() - came
+                plays = source.current_state == Gst.State.PLAYING
+                buffer.pts = buffer.dts = source.get_current_running_time() if plays else 0
                 source.emit("push-buffer", buffer)
             number += 1
 

@@ -47,7 +47,9 @@ ALLOWED = {
     "config_file": {"config", "errors", "text"},
     "evaluation": CORE,
     "plot": CORE | {"decode", "sinks"},
-    "pipeline": CORE | {"metrics", "timing", "taps", "tracing", "assemble", "config"},  # assemble and config inside functions
+    "outputs": {"errors", "timing", "types"},
+    "pipeline": CORE
+    | {"metrics", "outputs", "timing", "taps", "tracing", "assemble", "config"},  # assemble and config inside functions
     "inspection": CORE | {"decode", "plot", "statistics"},
     "control": CORE | {"inspection", "metrics", "pipeline", "taps"},
     "web": {"control", "errors", "inspection", "metrics", "text", "types", "web"},
@@ -60,6 +62,7 @@ ALLOWED = {
         "deepstream",
         "loading",
         "output_paths",
+        "outputs",
         "pipeline",
         "portable",
         "reading",

@@ -14,12 +14,13 @@ import json
 import struct
 import sys
 import threading
-import time
 from typing import Any
 
 HEADER = struct.Struct("<cII")
 _MOST_QUEUED = 4_000_000
 """Bytes that wait for one viewer; then it gets nothing until it has taken them, and goes on with a keyframe."""
+_STEP_NS = 1_000_000
+"""Least time between the stamps of two pictures."""
 _LAUNCH = (
     "( appsrc name=pictures is-live=true format=time block=false max-bytes=0 "
     "caps=video/x-{codec},stream-format=byte-stream,alignment=au "
@@ -48,31 +49,40 @@ if __name__ == "__main__":  # whoever only wants to know the messages needs no P
 
 
 class Viewer:
-    """Who watches.
+    """Gives one viewer its pictures, each stamped with the running time of the viewer's pipeline. Used by one thread.
 
-    Pictures are stamped here, from zero. `do-timestamp` reads the clock and the base time while the pipeline sets one after the
-    other: a picture in between gets the machine's uptime, and its viewer waits for hours.
+    Not by `do-timestamp`: it reads the clock and the base time while the pipeline sets one after the other, and a picture that
+    comes in between gets the machine's uptime, for which its viewer would wait. Here the time is read only where both are set,
+    while the source plays.
     """
 
     def __init__(self, source: Any) -> None:
         self.source = source
-        self.began: int | None = None
-        """When the first picture came, in nanoseconds."""
         self.started = False
         """Whether it has had its keyframe."""
+        self.has_played = self.paused = False
+        self.stamp = -_STEP_NS
+        """Of the last picture."""
 
-    def push(self, data: bytes, is_keyframe: bool) -> None:
-        """A picture, if it can take it; the first one, and the first after a gap, is a keyframe. One thread only."""
-        if self.source.get_property("current-level-bytes") > _MOST_QUEUED:
+    def push(self, data: bytes, is_keyframe: bool) -> bool:
+        """A picture, if it can take it; the first one, and the first after a gap, is a keyframe.
+
+        Returns:
+            Whether it asks for a keyframe: it has paused and goes on.
+        """
+        plays = self.source.current_state == Gst.State.PLAYING
+        resumes = self.paused and plays
+        self.has_played |= plays
+        self.paused = self.has_played and not plays
+        if self.paused or self.source.get_property("current-level-bytes") > _MOST_QUEUED:
             self.started = False
         elif self.started or is_keyframe:
-            now = time.monotonic_ns()
-            if self.began is None:
-                self.began = now
+            now = self.source.get_current_running_time() if plays else 0
+            self.stamp = max(self.stamp + _STEP_NS, now)
             buffer = Gst.Buffer.new_wrapped(data)
-            buffer.pts = buffer.dts = now - self.began
-            self.started = True
-            self.source.emit("push-buffer", buffer)
+            buffer.pts = buffer.dts = self.stamp
+            self.started = self.source.emit("push-buffer", buffer) == Gst.FlowReturn.OK
+        return resumes and not self.started
 
 
 class Mount:
@@ -108,8 +118,10 @@ class Mount:
         """A picture for everybody."""
         with self.lock:
             viewers = list(self.viewers.values())
-        for viewer in viewers:
-            viewer.push(data, is_keyframe)
+        asking = [viewer for viewer in viewers if viewer.push(data, is_keyframe)]
+        if asking:
+            with self.lock:
+                say("watch", self.number, len(self.viewers))
 
 
 def permissions_for(server: Any, user: str, password: str) -> Any:
