@@ -15,6 +15,7 @@ from typing import Any
 from tensortap.config import Settings
 from tensortap.decode.outputs import Feeding, Head
 from tensortap.errors import EngineError, MissingDependencyError, SourceError, TensortapError, UsageError
+from tensortap.geometry import rectangle
 from tensortap.loading import import_meanwhile, load_callable, taken_by
 from tensortap.output_paths import output_paths, refuse_clashes
 from tensortap.outputs import Output, Sink, TensorSink
@@ -256,6 +257,9 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
     mode = settings.mode
     if mode == "auto":
         mode = mode_for([source.stream for source in sources], hold_open=settings.keep_running)
+    if settings.rect:
+        imgsz = _rectangle(settings, model, feeding.letterbox, [source.stream for source in sources])
+        settings = settings.model_copy(update={"imgsz": imgsz})
     engine, reason = create_engine(settings, model, mode)
     opened.callback(engine.close)
     timeout = settings.batch_timeout
@@ -272,6 +276,31 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
         clock=clock,
     )
     return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
+
+
+def _rectangle(settings: Settings, model: ModelInfo, policy: str, streams: Sequence[StreamInfo]) -> tuple[int, int]:
+    """Height and width of the network input without the padding that all streams would have.
+
+    Raises:
+        UsageError: the model's input is fixed, or a stream's pictures are not known yet.
+    """
+    wanted = image_input(model)
+    if wanted.height or wanted.width:
+        raise UsageError(
+            f"--rect: the input of {model.path.name} is fixed at {wanted.height}x{wanted.width}. "
+            "Export the model with dynamic=True."
+        )
+    height, width = settings.imgsz or model.imgsz or (640, 640)
+    sizes_wh = [stream.size_wh for stream in streams if stream.size_wh and not stream.is_still]
+    if len(sizes_wh) < len(streams):
+        unknown = next(stream for stream in streams if stream.is_still or not stream.size_wh)
+        rectangle_wh = rectangle(policy, [(16, 9)], (width, height), model.stride)
+        raise UsageError(
+            f"--rect: how large the pictures of {unknown.name} are is not known beforehand. "
+            f"If they are 16:9, say --imgsz {rectangle_wh[1]}x{rectangle_wh[0]}."
+        )
+    width, height = rectangle(policy, sizes_wh, (width, height), model.stride)
+    return height, width
 
 
 def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | None) -> _Made:
@@ -312,6 +341,7 @@ def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
         "precision",
         "batch_size",
         "imgsz",
+        "rect",
         "letterbox",
         "color",
         "mean",

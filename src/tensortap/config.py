@@ -127,6 +127,7 @@ _FILE_SAYS_SO = "nvinfer reads that from its own file, change it there"
 ONLY_PORTABLE = {
     "engine": "in DeepStream nvinfer is the engine",
     "precision": "say network-mode in nvinfer's file",
+    "rect": "say infer-dims in nvinfer's file",
     "letterbox": _FILE_SAYS_SO,
     "color": _FILE_SAYS_SO,
     "mean": _FILE_SAYS_SO,
@@ -167,6 +168,8 @@ class Settings(BaseModel):
     """Frames a batch; `None` takes the model's own, or 1 where it is dynamic."""
     imgsz: Size | None = None
     """Network input (height, width) of a dynamic model; `None` takes what its metadata say."""
+    rect: bool = False
+    """Take from the network input of a dynamic model what would be padding for all streams; their sizes must be known."""
     color: Literal["auto", "rgb", "bgr"] = "auto"
     """Order of the channels that the network wants; `auto` is what the authors of its head feed it, else RGB."""
     mean: Annotated[tuple[float, float, float] | None, BeforeValidator(_as_mean)] = None

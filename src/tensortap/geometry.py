@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from typing import Literal
 
@@ -165,6 +167,32 @@ def letterbox(policy: str, source_wh: tuple[int, int], network_wh: tuple[int, in
     if min(*source_wh, *network_wh) < 1:
         raise ValueError(f"sizes must be positive, got source {source_wh} and network {network_wh}")
     return LETTERBOX_POLICIES[policy](source_wh, network_wh)
+
+
+def rectangle(
+    policy: str, source_sizes_wh: Iterable[tuple[int, int]], network_wh: tuple[int, int], stride: int
+) -> tuple[int, int]:
+    """Width and height of the smallest network input in which pictures of these sizes are as large as in `network_wh`.
+
+    What Ultralytics calls rectangular inference, for one input that all sources share: less padding, the same pictures.
+
+    Args:
+        policy: name of the letterbox policy.
+        source_sizes_wh: of the pictures, one or more.
+        network_wh: the larger input.
+        stride: both sides are multiples of it.
+    """
+    needed = [stride, stride]
+    for source_wh in source_sizes_wh:
+        box = letterbox(policy, source_wh, network_wh)
+        left, top, right, bottom = map(int, box.crop_xyxy)
+        sides = right - left, bottom - top
+        # Before it is rounded: a side that is cut to the rounded size would make the picture smaller.
+        ratio = min(Fraction(network_wh[0], sides[0]), Fraction(network_wh[1], sides[1]))
+        for axis in (0, 1):
+            side = network_wh[axis] if box.resized_wh == network_wh else math.ceil(sides[axis] * ratio)
+            needed[axis] = max(needed[axis], -(-side // stride) * stride)
+    return min(needed[0], network_wh[0]), min(needed[1], network_wh[1])
 
 
 def box_areas(boxes_xyxy: np.ndarray) -> np.ndarray:

@@ -129,6 +129,8 @@ def test_engines_by_name(place: Path, engine: str) -> None:
         (["-i", "a.mp4", "--conf-thres", "much"], USAGE, "--conf-thres"),
         (["-i", "a.mp4", "--engine", "tensorflow"], USAGE, "choose one of auto, onnxruntime"),
         (["-i", "a.mp4", "--imgsz", "640"], USAGE, "is fixed at 64x64"),
+        (["-i", "a.mp4", "--rect"], USAGE, "--rect: the input of"),
+        (["-i", "a.mp4", "--rect", "--tune"], USAGE, "rather than --rect"),
         (["-i", "a.mp4", "--colour", "red"], USAGE, "--colour"),
         (["-i", "a.mp4", "-o"], USAGE, "needs a value"),
         (["-i", "-o", "x.jsonl"], USAGE, "needs a value"),

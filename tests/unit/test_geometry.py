@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensortap.geometry import LETTERBOX_POLICIES, iou_matrix, letterbox, oks_matrix
+from tensortap.geometry import LETTERBOX_POLICIES, iou_matrix, letterbox, oks_matrix, rectangle
 from tensortap.skeletons import COCO_17
 
 SIZES = st.tuples(st.integers(2, 8000), st.integers(2, 8000))
@@ -119,3 +119,26 @@ def test_oks_counts_only_keypoints_seen_on_both_sides() -> None:
     assert oks_matrix(pose, other, areas, COCO_17.sigmas, min_score=0.5)[0, 0] == pytest.approx(1)
     other[..., 2] = 0
     assert oks_matrix(pose, other, areas, COCO_17.sigmas, min_score=0.5)[0, 0] == 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(16, 4000), st.integers(16, 4000)), min_size=1, max_size=4),
+    st.sampled_from(sorted(LETTERBOX_POLICIES)),
+)
+def test_a_rectangle_holds_the_pictures_as_large_as_the_whole_input(sizes_wh: list[tuple[int, int]], policy: str) -> None:
+    whole = (640, 640)
+    smaller = rectangle(policy, sizes_wh, whole, 32)
+    assert not smaller[0] % 32
+    assert not smaller[1] % 32
+    assert max(smaller) <= 640
+    for size_wh in sizes_wh:
+        before, after = (np.array(letterbox(policy, size_wh, network_wh).resized_wh) for network_wh in (whole, smaller))
+        assert np.abs(after - before).max() <= 1
+
+
+def test_rectangles() -> None:
+    assert rectangle("ultralytics", [(1920, 1080)], (640, 640), 32) == (640, 384)
+    assert rectangle("ultralytics", [(1080, 1920)], (640, 640), 32) == (384, 640)
+    assert rectangle("ultralytics", [(1920, 1080), (640, 480)], (640, 640), 32) == (640, 480)
+    assert rectangle("ultralytics", [(1920, 1080), (1080, 1920)], (640, 640), 32) == (640, 640)
+    assert rectangle("nvinfer-stretch", [(1920, 1080)], (640, 640), 32) == (640, 640)

@@ -440,3 +440,22 @@ def test_drawn_people_in_real_time_are_online(model: Path) -> None:
     pipeline = Pipeline("scene://gym?people=1&size=64x64&fps=50&live=1", model, max_frames=20)
     states = {pipeline.numbers().streams[0].status.state.value for _ in pipeline}
     assert "connecting" not in states
+
+
+def test_rect_leaves_out_what_all_streams_would_have_as_padding() -> None:
+    scenes = ["scene://street?people=3&size=320x320&seconds=1", "scene://street?people=3&size=288x320&seconds=1"]
+    found = {}
+    for rect in (False, True):
+        with Pipeline(scenes, "demo", rect=rect, precision="f32", max_frames=3) as pipeline:
+            found[rect] = [frame.letterbox.network_wh for frame in pipeline.tensors()]
+    assert set(found[False]) == {(800, 480)}
+    assert set(found[True]) == {(480, 480)}
+
+
+def test_rect_needs_to_know_the_pictures_and_a_free_input(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(UsageError, match=r"--rect: the input of .* is fixed at 64x64\. Export the model with dynamic=True"):
+        Pipeline(write_scene(tmp_path / "a.mp4", 1), model, rect=True)
+    with pytest.raises(UsageError, match=r"how large the pictures of cam .*If they are 16:9, say --imgsz 480x800"):
+        Pipeline("cam=rtsp://127.0.0.1:9/x", "demo", rect=True)
+    with pytest.raises(UsageError, match="how large"):
+        Pipeline(write_image(tmp_path / "a.png", (64, 48)), "demo", rect=True)

@@ -58,6 +58,9 @@ def run(
     precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16, where the engine offers it.")] = "auto",
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
+    rect: Annotated[
+        bool, typer.Option("--rect", help="Files: a network input in the shape of the pictures, for less padding.")
+    ] = False,
     letterbox: Annotated[str, typer.Option(help="auto, " + ", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "auto",
     color: Annotated[str, typer.Option(help="Order of the channels that the model wants: auto, rgb or bgr.")] = "auto",
     mean: Annotated[str | None, typer.Option(help="Subtracted from the channels, in 0..255: 123.7,116.3,103.5.")] = None,
@@ -211,6 +214,7 @@ def run(
         "precision": precision,
         "batch_size": batch_size,
         "imgsz": imgsz,
+        "rect": rect,
         "letterbox": letterbox,
         "color": color,
         "mean": mean,
@@ -305,6 +309,8 @@ def _tune(told: Mapping[str, Any], quiet: bool) -> None:
         raise UsageError(f"--tune finds the engine; --engine {told['engine']} names one. Leave one of them out.")
     if told.get("model") is None or not told.get("inputs"):
         raise UsageError("--tune needs --model and -i.")
+    if told["rect"]:
+        raise UsageError("--tune tunes for one size of the network input: say --imgsz HEIGHTxWIDTH rather than --rect.")
     from tensortap.cli.tune import tune_unless_tuned  # not for runs that do without it
 
     names = ("imgsz", "threads", "decoder", "kpt_shape", "letterbox", "color", "mean", "scale", "conf_thres")
