@@ -68,7 +68,9 @@ def measure(camera: str, model: Path, imgsz: str | None, seconds: float) -> tupl
     thread.start()
     try:
         # Before the first frame, the size of what is served is not the camera's.
-        while thread.is_alive() and not pipeline.summary.frames:
+        while not pipeline.summary.frames:
+            if not thread.is_alive():
+                sys.exit("The run has ended without a frame.")
             time.sleep(0.1)
         watchers = [Watcher(camera), Watcher(urls[1])]
         time.sleep(5.0)  # connecting, the first keyframes

@@ -23,7 +23,7 @@ from tensortap.pipeline import Decoder, Runtime, Tracker
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
 from tensortap.portable.engines.gpu import nvidia_gpu_here
-from tensortap.portable.model import ModelInfo, image_input, read_model
+from tensortap.portable.model import ImageInput, ModelInfo, image_input, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
@@ -282,25 +282,33 @@ def _rectangle(settings: Settings, model: ModelInfo, policy: str, streams: Seque
     """Height and width of the network input without the padding that all streams would have.
 
     Raises:
-        UsageError: the model's input is fixed, or a stream's pictures are not known yet.
+        UsageError: the model's input is fixed, nothing is padded, or the size of pictures is not known yet.
     """
     wanted = image_input(model)
     if wanted.height or wanted.width:
-        raise UsageError(
-            f"--rect: the input of {model.path.name} is fixed at {wanted.height}x{wanted.width}. "
-            "Export the model with dynamic=True."
-        )
+        fixed = {"height": wanted.height, "width": wanted.width}
+        described = " and ".join(f"{name} {side}" for name, side in fixed.items() if side)
+        raise UsageError(f"--rect: the input of {model.path.name} is fixed at {described}. Export the model with dynamic=True.")
     height, width = settings.imgsz or model.imgsz or (640, 640)
+    _check_stride(model, wanted, height, width)
+    if "stretch" in policy:
+        raise UsageError(f"--rect: {policy} stretches pictures to the whole input; there is no padding to leave out.")
     sizes_wh = [stream.size_wh for stream in streams if stream.size_wh and not stream.is_still]
-    if len(sizes_wh) < len(streams):
-        unknown = next(stream for stream in streams if stream.is_still or not stream.size_wh)
-        rectangle_wh = rectangle(policy, [(16, 9)], (width, height), model.stride)
+    if len(sizes_wh) < len(streams) or not streams or settings.keep_running:
+        names = [stream.name for stream in streams if stream.is_still or not stream.size_wh]
+        wide_wh = rectangle(policy, [(1920, 1080)], (width, height), model.stride)
         raise UsageError(
-            f"--rect: how large the pictures of {unknown.name} are is not known beforehand. "
-            f"If they are 16:9, say --imgsz {rectangle_wh[1]}x{rectangle_wh[0]}."
+            f"--rect: how large the pictures of {names[0] if names else 'later streams'} are is not known beforehand. "
+            f"If they are 16:9, say --imgsz {wide_wh[1]}x{wide_wh[0]}."
         )
     width, height = rectangle(policy, sizes_wh, (width, height), model.stride)
     return height, width
+
+
+def _check_stride(model: ModelInfo, wanted: ImageInput, height: int, width: int) -> None:
+    # A size that the file fixes is right as it is.
+    if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
+        raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
 
 
 def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | None) -> _Made:
@@ -350,10 +358,12 @@ def _is_replay(settings: Settings, inputs: Sequence[Input]) -> bool:
         "mode",
         "engine_streams",
     ):
-        if getattr(settings, name) != Settings.model_fields[name].default:
+        value = getattr(settings, name)
+        if value != Settings.model_fields[name].default:
+            flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
             raise UsageError(
-                f"--{name.replace('_', '-')} {getattr(settings, name)}: {recordings[0].location} is a recording; what its "
-                "tensors were made with was settled when it was made. Leave it out."
+                f"{flag}: {recordings[0].location} is a recording; what its tensors were made with was settled when it was "
+                "made. Leave it out."
             )
     return True
 
@@ -384,9 +394,7 @@ def create_engine(settings: Settings, model: ModelInfo, mode: Mode = "throughput
             f"--imgsz {settings.imgsz[0]}x{settings.imgsz[1]}: the input of {model.path.name} is fixed at {height}x{width}. "
             "Export the model with dynamic=True or with that size."
         )
-    # A size that the file fixes is right as it is.
-    if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
-        raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
+    _check_stride(model, wanted, height, width)
 
     def create(name: str, tuned: Choice | None = None) -> Engine:
         engine_class = load("engine", ENGINES, name)

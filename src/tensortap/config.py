@@ -169,7 +169,8 @@ class Settings(BaseModel):
     imgsz: Size | None = None
     """Network input (height, width) of a dynamic model; `None` takes what its metadata say."""
     rect: bool = False
-    """Take from the network input of a dynamic model what would be padding for all streams; their sizes must be known."""
+    """Take from the network input of a dynamic model what would be padding for all streams that the run begins with, whose
+    sizes must be known. Others that are added fit into what is left."""
     color: Literal["auto", "rgb", "bgr"] = "auto"
     """Order of the channels that the network wants; `auto` is what the authors of its head feed it, else RGB."""
     mean: Annotated[tuple[float, float, float] | None, BeforeValidator(_as_mean)] = None

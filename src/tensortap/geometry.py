@@ -172,7 +172,7 @@ def letterbox(policy: str, source_wh: tuple[int, int], network_wh: tuple[int, in
 def rectangle(
     policy: str, source_sizes_wh: Iterable[tuple[int, int]], network_wh: tuple[int, int], stride: int
 ) -> tuple[int, int]:
-    """Width and height of the smallest network input in which pictures of these sizes are as large as in `network_wh`.
+    """Width and height of a small network input in which pictures of these sizes are as large as in `network_wh`.
 
     What Ultralytics calls rectangular inference, for one input that all sources share: less padding, the same pictures.
 
@@ -180,7 +180,7 @@ def rectangle(
         policy: name of the letterbox policy.
         source_sizes_wh: of the pictures, one or more.
         network_wh: the larger input.
-        stride: both sides are multiples of it.
+        stride: both sides are multiples of it, as those of `network_wh`.
     """
     needed = [stride, stride]
     for source_wh in source_sizes_wh:

@@ -66,7 +66,7 @@ class Camera:
             kinds = Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST
             pad.add_probe(kinds, self.lose)
         self.sources.append(source)
-        media.connect("unprepared", lambda _: self.sources.remove(source))
+        media.connect("unprepared", lambda _: source in self.sources and self.sources.remove(source))
 
     def lose(self, pad: object, info: object) -> object:
         """Lose a share of the packets."""

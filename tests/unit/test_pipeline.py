@@ -453,9 +453,18 @@ def test_rect_leaves_out_what_all_streams_would_have_as_padding() -> None:
 
 
 def test_rect_needs_to_know_the_pictures_and_a_free_input(tmp_path: Path, model: Path) -> None:
-    with pytest.raises(UsageError, match=r"--rect: the input of .* is fixed at 64x64\. Export the model with dynamic=True"):
+    scene = "scene://street?people=1&size=320x320&seconds=1"
+    with pytest.raises(UsageError, match=r"--rect: the input of .* is fixed at height 64 and width 64\. Export the model with"):
         Pipeline(write_scene(tmp_path / "a.mp4", 1), model, rect=True)
-    with pytest.raises(UsageError, match=r"how large the pictures of cam .*If they are 16:9, say --imgsz 480x800"):
-        Pipeline("cam=rtsp://127.0.0.1:9/x", "demo", rect=True)
+    for letterbox in ("auto", "nvinfer"):
+        with pytest.raises(UsageError, match=r"how large the pictures of cam .*If they are 16:9, say --imgsz 480x800"):
+            Pipeline("cam=rtsp://127.0.0.1:9/x", "demo", rect=True, letterbox=letterbox)
     with pytest.raises(UsageError, match="how large"):
         Pipeline(write_image(tmp_path / "a.png", (64, 48)), "demo", rect=True)
+    for inputs in ([], [scene]):
+        with pytest.raises(UsageError, match="the pictures of later streams"):
+            Pipeline(inputs, "demo", rect=True, keep_running=True)
+    with pytest.raises(UsageError, match="nvinfer-stretch stretches pictures"):
+        Pipeline(scene, "demo", rect=True, letterbox="nvinfer-stretch")
+    with pytest.raises(UsageError, match="--imgsz 650x650: both must be multiples"):
+        Pipeline(scene, "demo", rect=True, imgsz=650)

@@ -59,7 +59,7 @@ def run(
     batch_size: Annotated[int | None, typer.Option("--batch-size", "--batch", help="Frames a batch.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Network input of a dynamic model: 640 or HEIGHTxWIDTH.")] = None,
     rect: Annotated[
-        bool, typer.Option("--rect", help="Files: a network input in the shape of the pictures, for less padding.")
+        bool, typer.Option("--rect/--no-rect", help="Files: a network input in the shape of the pictures, less padding.")
     ] = False,
     letterbox: Annotated[str, typer.Option(help="auto, " + ", ".join(sorted(LETTERBOX_POLICIES)) + ".")] = "auto",
     color: Annotated[str, typer.Option(help="Order of the channels that the model wants: auto, rgb or bgr.")] = "auto",

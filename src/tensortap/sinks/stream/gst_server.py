@@ -77,7 +77,8 @@ class Viewer:
         if self.paused or self.source.get_property("current-level-bytes") > _MOST_QUEUED:
             self.started = False
         elif self.started or is_keyframe:
-            now = self.source.get_current_running_time() if plays else 0
+            clock = self.source.get_clock() if plays else None
+            now = clock.get_time() - self.source.get_base_time() if clock else 0
             self.stamp = max(self.stamp + _STEP_NS, now)
             buffer = Gst.Buffer.new_wrapped(data)
             buffer.pts = buffer.dts = self.stamp
@@ -192,13 +193,18 @@ def main() -> int:
 
     GLib.timeout_add_seconds(5, clean_up)
 
+    ended = [1]  # unless it goes as it should
+
     def feed_to_the_end() -> None:
-        feed(server, codec, permissions)
-        loop.quit()
+        try:
+            feed(server, codec, permissions)
+            ended[0] = 0
+        finally:
+            loop.quit()
 
     threading.Thread(target=feed_to_the_end, daemon=True).start()
     loop.run()
-    return 0
+    return ended[0]
 
 
 if __name__ == "__main__":
