@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import assets, machine
 
-from tensortap.assemble import create_engine
+from tensortap.assemble_engine import create_engine
 from tensortap.config import Settings
 from tensortap.pipeline import Pipeline
 from tensortap.portable.model import read_model

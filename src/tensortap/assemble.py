@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -12,24 +11,22 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from tensortap.assemble_engine import create_engine, rectangular_imgsz
 from tensortap.config import Settings
 from tensortap.decode.outputs import Feeding, Head
-from tensortap.errors import EngineError, MissingDependencyError, SourceError, TensortapError, UsageError
-from tensortap.geometry import rectangle
-from tensortap.loading import import_meanwhile, load_callable, taken_by
+from tensortap.errors import SourceError, TensortapError, UsageError
+from tensortap.loading import import_meanwhile, load_callable
 from tensortap.output_paths import output_paths, refuse_clashes
 from tensortap.outputs import Output, Sink, TensorSink
 from tensortap.pipeline import Decoder, Runtime, Tracker
-from tensortap.portable.engines.auto import first_that_loads
-from tensortap.portable.engines.base import Engine, InputFormat
-from tensortap.portable.engines.gpu import nvidia_gpu_here
-from tensortap.portable.model import ImageInput, ModelInfo, image_input, read_model
+from tensortap.portable.engines.base import Engine
+from tensortap.portable.model import ModelInfo, read_model
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs
-from tensortap.portable.threads import Mode, decoding_threads, mode_for
+from tensortap.portable.threads import decoding_threads, mode_for
 from tensortap.reading import (
     Nobody,
     create_decoder,
@@ -42,18 +39,16 @@ from tensortap.reading import (
 )
 from tensortap.recording.reader import Recording
 from tensortap.recording.replay import ReplayRuntime
-from tensortap.registry import AUTO_ENGINES, ENGINES, GPU_ENGINES, SINKS, SOURCES, TRACKERS, load
+from tensortap.registry import SINKS, SOURCES, TRACKERS, load
 from tensortap.sinks.background import BackgroundSink
 from tensortap.sinks.names import OutputName, parse_output, shown
 from tensortap.sinks.stream.encoder import Encoding
 from tensortap.taps import Tap
 from tensortap.text import printable
 from tensortap.timing import StageClock
-from tensortap.tuned import Choice, recall
 from tensortap.types import Frame, Poses, StreamInfo
 from tensortap.zoo import resolve
 
-_log = logging.getLogger(__name__)
 _BATCH_TIMEOUT_SECONDS = 0.04
 
 
@@ -258,7 +253,7 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
     if mode == "auto":
         mode = mode_for([source.stream for source in sources], hold_open=settings.keep_running)
     if settings.rect:
-        imgsz = _rectangle(settings, model, feeding.letterbox, [source.stream for source in sources])
+        imgsz = rectangular_imgsz(settings, model, feeding.letterbox, [source.stream for source in sources])
         settings = settings.model_copy(update={"imgsz": imgsz})
     engine, reason = create_engine(settings, model, mode)
     opened.callback(engine.close)
@@ -276,39 +271,6 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
         clock=clock,
     )
     return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)
-
-
-def _rectangle(settings: Settings, model: ModelInfo, policy: str, streams: Sequence[StreamInfo]) -> tuple[int, int]:
-    """Height and width of the network input without the padding that all streams would have.
-
-    Raises:
-        UsageError: the model's input is fixed, nothing is padded, or the size of pictures is not known yet.
-    """
-    wanted = image_input(model)
-    if wanted.height or wanted.width:
-        fixed = {"height": wanted.height, "width": wanted.width}
-        described = " and ".join(f"{name} {side}" for name, side in fixed.items() if side)
-        raise UsageError(f"--rect: the input of {model.path.name} is fixed at {described}. Export the model with dynamic=True.")
-    height, width = settings.imgsz or model.imgsz or (640, 640)
-    _check_stride(model, wanted, height, width)
-    if "stretch" in policy:
-        raise UsageError(f"--rect: {policy} stretches pictures to the whole input; there is no padding to leave out.")
-    sizes_wh = [stream.size_wh for stream in streams if stream.size_wh and not stream.is_still]
-    if len(sizes_wh) < len(streams) or not streams or settings.keep_running:
-        names = [stream.name for stream in streams if stream.is_still or not stream.size_wh]
-        wide_wh = rectangle(policy, [(1920, 1080)], (width, height), model.stride)
-        raise UsageError(
-            f"--rect: how large the pictures of {names[0] if names else 'later streams'} are is not known beforehand. "
-            f"If they are 16:9, say --imgsz {wide_wh[1]}x{wide_wh[0]}."
-        )
-    width, height = rectangle(policy, sizes_wh, (width, height), model.stride)
-    return height, width
-
-
-def _check_stride(model: ModelInfo, wanted: ImageInput, height: int, width: int) -> None:
-    # A size that the file fixes is right as it is.
-    if (not wanted.height and height % model.stride) or (not wanted.width and width % model.stride):
-        raise UsageError(f"--imgsz {height}x{width}: both must be multiples of the model's stride, {model.stride}.")
 
 
 def _replay(settings: Settings, inputs: Sequence[Input], clock: StageClock | None) -> _Made:
@@ -374,54 +336,6 @@ def _model_path(settings: Settings, find_model: Callable[[str], Path]) -> Path:
             "Say which model: --model FILE.onnx, or a name such as --model yolov8n-pose; tensortap models lists the names."
         )
     return find_model(settings.model)
-
-
-def create_engine(settings: Settings, model: ModelInfo, mode: Mode = "throughput") -> tuple[Engine, str]:
-    """The engine that the settings ask for, with the model loaded, and why it is this one.
-
-    Args:
-        mode: what it is to be set up for.
-
-    Raises:
-        MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
-    """
-    wanted = image_input(model)
-    feeding = feeding_for(settings, model)
-    asked_hw = settings.imgsz or model.imgsz or (640, 640)
-    height, width = wanted.height or asked_hw[0], wanted.width or asked_hw[1]
-    if settings.imgsz and settings.imgsz != (height, width):
-        raise UsageError(
-            f"--imgsz {settings.imgsz[0]}x{settings.imgsz[1]}: the input of {model.path.name} is fixed at {height}x{width}. "
-            "Export the model with dynamic=True or with that size."
-        )
-    _check_stride(model, wanted, height, width)
-
-    def create(name: str, tuned: Choice | None = None) -> Engine:
-        engine_class = load("engine", ENGINES, name)
-        engine: Engine = engine_class(
-            model,
-            InputFormat(feeding.color, feeding.scale, feeding.mean),
-            network_wh=(width, height),
-            batch_size=settings.batch_size or wanted.batch or (tuned.batch_size if tuned else 1),
-            precision=tuned.precision if tuned else settings.precision,
-            threads=settings.threads,
-            # Engines of installed packages need not know of these.
-            **taken_by(
-                engine_class, {"mode": mode, "streams": settings.engine_streams or (tuned.engine_streams if tuned else None)}
-            ),
-        )
-        return engine
-
-    if settings.engine != "auto":
-        return create(settings.engine), "asked for by name"
-    tuned = recall(model.path, mode, (height, width)) if settings.precision == "auto" else None
-    if tuned is not None:
-        try:
-            return create(tuned.choice.engine, tuned.choice), f"tuned on {tuned.when[:10]} to be the fastest here"
-        except (EngineError, MissingDependencyError) as exc:
-            _log.warning("What tensortap tune found, %s, cannot be had any more: %s", tuned.choice, exc)
-    names = (*GPU_ENGINES, *AUTO_ENGINES) if nvidia_gpu_here() else AUTO_ENGINES
-    return first_that_loads([(name, partial(create, name)) for name in names])
 
 
 def first_frame(location: str) -> Frame:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tensortap.assemble import create_engine, first_frame
+from tensortap.assemble import first_frame
+from tensortap.assemble_engine import create_engine
 from tensortap.config import Settings
 from tensortap.errors import EngineError, MissingDependencyError, ModelError
 from tensortap.geometry import Letterbox, iou_matrix

@@ -57,6 +57,7 @@ ALLOWED = {
     "assemble": CORE
     | {
         "assemble_deepstream",
+        "assemble_engine",
         "config",
         "decode",
         "deepstream",
@@ -72,14 +73,14 @@ ALLOWED = {
         "sinks",
         "taps",
         "timing",
-        "tuned",
         "zoo",
     },
     "assemble_deepstream": CORE
     | {"config", "decode", "deepstream", "nvinfer", "output_paths", "portable", "reading", "recording", "registry", "sinks"},
     "deepstream_check": CORE | {"_version", "deepstream", "nvinfer", "pipeline"},
     "reading": CORE | {"config", "decode", "loading", "pipeline", "portable", "recording", "registry", "taps"},
-    "selftest": CORE | {"assemble", "config", "pipeline", "portable", "reading", "taps"},
+    "assemble_engine": CORE | {"config", "loading", "portable", "reading", "registry", "tuned"},
+    "selftest": CORE | {"assemble", "assemble_engine", "config", "pipeline", "portable", "reading", "taps"},
     "output_paths": {"errors", "portable", "sinks"},
     "quantize": CORE | {"pipeline", "portable", "quantize"},
     "bench": CORE | {"apart", "bench", "pipeline", "portable"},

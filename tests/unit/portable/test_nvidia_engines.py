@@ -21,7 +21,7 @@ from media import write_video
 from models import channel_means, pose_model, rtmo_model
 from nvidia import fake_nvidia
 from tensortap import Pipeline, registry
-from tensortap.assemble import create_engine
+from tensortap.assemble_engine import create_engine
 from tensortap.batches import TensorBatch
 from tensortap.config import Settings
 from tensortap.errors import EngineError, MissingDependencyError
@@ -292,7 +292,7 @@ def test_neither_cupy_nor_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("here", [True, False])
 def test_auto_takes_the_gpu_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool) -> None:
-    monkeypatch.setattr("tensortap.assemble.nvidia_gpu_here", lambda: here)
+    monkeypatch.setattr("tensortap.assemble_engine.nvidia_gpu_here", lambda: here)
     path = pose_model(tmp_path / "pose.onnx")
     engine, _ = create_engine(Settings.checked(inputs="a.mp4", model=path), read_model(path))
     assert (engine.name == "tensorrt") == here
