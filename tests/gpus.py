@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,6 +79,9 @@ class HostGpu:
 
     def stream(self) -> HostStream:
         return HostStream()
+
+    def computing(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
 
 _OWNERS: list[object] = []

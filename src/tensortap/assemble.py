@@ -26,7 +26,7 @@ from tensortap.portable.recorded import describe, recorded
 from tensortap.portable.runtime import PortableRuntime, Source
 from tensortap.portable.sources.connection import LiveSettings
 from tensortap.portable.sources.inputs import Input, find_inputs
-from tensortap.portable.threads import decoding_threads, mode_for
+from tensortap.portable.threads import decoding_threads, mode_for, writing_threads
 from tensortap.reading import (
     Nobody,
     create_decoder,
@@ -268,6 +268,7 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
         hold_open=settings.keep_running,
         batch_timeout_seconds=timeout if timeout is not None else 0.0 if mode == "latency" else _BATCH_TIMEOUT_SECONDS,
         mode=mode,
+        writing_threads=writing_threads(mode, engine.threads),
         clock=clock,
     )
     return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ class TensorBatch(Mapping[str, np.ndarray]):
     Args:
         arrays: output name -> NumPy, Torch or CuPy array (num_frames, ...), valid until the engine's request starts again.
         copy: brings one of them to the host.
+        computing: what to be inside of while one computes with the arrays on their device.
     """
 
-    def __init__(self, arrays: Mapping[str, Any], copy: Copy) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Any], copy: Copy, computing: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         self.arrays = arrays
+        self.computing = computing
         self.notes: dict[object, Any] = {}
         """What a decoder has worked out for all frames of the batch, under the decoder itself."""
         self._copy = copy

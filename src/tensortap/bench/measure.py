@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import numpy as np
 
 from tensortap.bench.case import Case, Level, Row, Spread
 from tensortap.errors import UsageError
-from tensortap.geometry import Letterbox
 from tensortap.pipeline import Pipeline
 from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime
+from tensortap.portable.writers import Unfit
 from tensortap.types import Frame, TensorFrame
 
 _NUM_FRAMES = 8
@@ -171,17 +172,26 @@ def _to_poses(pipeline: Pipeline) -> tuple[Step, Step]:
     _, height, width, _ = engine.requests[0].images.shape
     feeding = pipeline.parts.feeding
     preprocessor = Preprocessor((width, height), feeding.letterbox, feeding.color)
-    placed: dict[int, list[tuple[Frame, Letterbox]]] = {}
+    runtime = pipeline.parts.runtime
+    writers = runtime.writers if isinstance(runtime, PortableRuntime) else None
+    placed: dict[int, list[Frame]] = {}
+    started: dict[int, Future[Unfit]] = {}
 
     def start(request: Request) -> None:
-        chosen = [next(frames) for _ in range(engine.batch_size)]
-        placed[id(request)] = [(frame, preprocessor.write(frame, request.images[slot])) for slot, frame in enumerate(chosen)]
+        chosen = placed[id(request)] = [next(frames) for _ in range(engine.batch_size)]
+        if writers is not None:
+            started[id(request)] = writers.write(request, chosen)
+            return
+        for slot, frame in enumerate(chosen):
+            preprocessor.write(frame, request.images[slot])
         request.start(engine.batch_size)
 
     def finish(request: Request) -> None:
+        if writers is not None:
+            started[id(request)].result()
         outputs = as_batch(request.wait())
-        for slot, (frame, box) in enumerate(placed[id(request)]):
-            decoder(TensorFrame(frame, outputs.frame(slot), box))
+        for slot, frame in enumerate(placed[id(request)]):
+            decoder(TensorFrame(frame, outputs.frame(slot), preprocessor.letterbox(frame)))
 
     return start, finish
 

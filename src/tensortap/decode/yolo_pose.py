@@ -97,7 +97,7 @@ class YoloPoseDecoder(PoseDecoder):
             self._check(name, tuple(array.shape[1:]))
             notes[self] = None
             on_host = isinstance(array, np.ndarray)
-            if on_host and (len(array) < 2 or self.transposed or not array.flags.c_contiguous):
+            if on_host and (len(array) < 2 or not array.flags.c_contiguous):
                 return None
             head = Head(
                 num_classes=self.num_classes,
@@ -106,12 +106,10 @@ class YoloPoseDecoder(PoseDecoder):
                 iou_thres=self.iou_thres,
                 max_det=self.max_det,
                 reach=reach_of(frame.letterbox.network_wh),
+                transposed=self.transposed,
             )
-            if on_host:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    people = people_on_host(array, head)
-            else:
-                people = people_of_batch(array.swapaxes(1, 2) if self.transposed else array, head)
+            with np.errstate(invalid="ignore", over="ignore"), tensors.batch.computing():
+                people = people_on_host(array, head) if on_host else people_of_batch(array, head)
             points = self._joined(people.boxes_xyxy, people.keypoints)
             self._place(frame.letterbox, points)
             notes[self] = _Decoded(people, points, frame.letterbox)

@@ -32,6 +32,10 @@ class Preprocessor:
         self._padded: dict[int, Letterbox] = {}
         self._scratch: dict[tuple[int, ...], np.ndarray] = {}
 
+    def another(self) -> Preprocessor:
+        """One that does the same, for another thread."""
+        return Preprocessor(self.network_wh, self.policy, self.color)
+
     def letterbox(self, frame: Frame) -> Letterbox:
         """Where this frame goes in the network input."""
         return letterbox(self.policy, frame.info.size_wh, self.network_wh)

@@ -7,11 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 
 from tensortap import tracing
@@ -24,6 +24,7 @@ from tensortap.portable.mux import Mux
 from tensortap.portable.opencv_threads import OPENCV_THREADS
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.threads import Mode
+from tensortap.portable.writers import UNFIT, PictureWriters, Unfit
 from tensortap.timing import StageClock
 from tensortap.types import Frame, StreamEvent, StreamInfo, StreamState, TensorFrame
 
@@ -80,6 +81,16 @@ class _Batch:
     frames: list[tuple[Frame, Letterbox, int | None]] = field(default_factory=list)
     num_slots: int = 0
     started: float = 0.0
+    writing: Future[Unfit] | None = None
+    """Where other threads write its pictures: done when they are written and the request is started."""
+
+    def done(self) -> bool:
+        """Whether its tensors are there, or an error."""
+        return self.request is None or ((self.writing is None or self.writing.done()) and self.request.done())
+
+    def started_with(self) -> Unfit:
+        """Wait until it is in the engine. Returns slots whose frames could not be written."""
+        return self.writing.result() if self.writing else {}
 
 
 class PortableRuntime:
@@ -97,6 +108,7 @@ class PortableRuntime:
         hold_open: go on when the last stream has ended, for streams that are added later.
         batch_timeout_seconds: how long a batch waits to be filled while the engine has nothing else to do.
         mode: for `latency`, only the newest frame of a live stream waits, and none is handed to an engine that is busy.
+        writing_threads: so many threads write the pictures of batches; with 0 it is the one that iterates.
         clock: gets the laps of `decode wait`, `preprocess` and `engine wait`.
     """
 
@@ -112,6 +124,7 @@ class PortableRuntime:
         hold_open: bool = False,
         batch_timeout_seconds: float = 0.1,
         mode: Mode = "throughput",
+        writing_threads: int = 0,
         clock: StageClock | None = None,
     ) -> None:
         self.sources: list[Source] = []
@@ -124,6 +137,8 @@ class PortableRuntime:
         self.latest_turn = time.monotonic()
         """When the loop last turned, by `time.monotonic()`."""
         self._preprocessor = preprocessor
+        self.writers = PictureWriters(preprocessor, engine.requests, writing_threads) if writing_threads else None
+        """The threads that write pictures, if any."""
         self._interval = interval
         self._max_frames = max_frames
         self._batch_timeout_seconds = batch_timeout_seconds
@@ -280,6 +295,8 @@ class PortableRuntime:
                     _log.warning("%s does not answer; it is left to its time-out.", name, extra={"stream": name})
         for thread in leaving:
             thread.join(max(0.0, deadline - time.monotonic()))
+        if self.writers is not None:
+            self.writers.close()
         self.engine.close()
 
     def _start(self, source: Source) -> None:
@@ -382,7 +399,11 @@ class PortableRuntime:
             idle.appendleft(batch.request)
             batch.request = None
         if batch.request is not None:
-            batch.request.start(batch.num_slots)
+            if self.writers is None:
+                batch.request.start(batch.num_slots)
+            else:
+                pictures = [frame for frame, _, slot in batch.frames if slot is not None]
+                batch.writing = self.writers.write(batch.request, pictures)
             self._clock.lap("engine start")
         if (trace := tracing.active()) is not None:
             for frame, _, slot in batch.frames:
@@ -407,7 +428,7 @@ class PortableRuntime:
         """
         if not self._has_live or not idle or oldest.request is None:
             return False
-        while not oldest.request.done() and not self._closed:
+        while not oldest.done() and not self._closed:
             if self._events:
                 return True
             frames = self._mux.collect(self._collect_size, timeout_seconds=_POLL_SECONDS, only_full=True)
@@ -428,22 +449,32 @@ class PortableRuntime:
                     return False
                 if batch.request is None:
                     batch.request = idle.popleft()
-                box = self._preprocessor.write(frame, batch.request.images[batch.num_slots])
+                if self.writers is None:
+                    box = self._preprocessor.write(frame, batch.request.images[batch.num_slots])
+                else:
+                    box = self._preprocessor.letterbox(frame)
                 batch.frames.append((frame, box, batch.num_slots))
                 batch.num_slots += 1
-        except (SourceError, cv2.error, ValueError) as exc:  # of a shape that nobody would think of
-            self._unfit[source_id] = self._unfit.get(source_id, 0) + 1
-            if self._unfit[source_id] == 1:
-                width, height = frame.info.size_wh
-                name = frame.info.source
-                _log.warning("%s: a frame of %dx%d is left out: %s", name, width, height, exc, extra={"stream": name})
+        except UNFIT as exc:
+            self._leave_out(frame, exc)
             return True
         self._passed[source_id] = (passed + 1) % (self._interval + 1)
         return True
 
+    def _leave_out(self, frame: Frame, reason: Exception) -> None:
+        """No network input can be made of a frame."""
+        source_id, name = frame.info.source_id, frame.info.source
+        self._unfit[source_id] = self._unfit.get(source_id, 0) + 1
+        if self._unfit[source_id] == 1:
+            width, height = frame.info.size_wh
+            _log.warning("%s: a frame of %dx%d is left out: %s", name, width, height, reason, extra={"stream": name})
+
     def _finished(self, batch: _Batch, idle: deque[Request]) -> Iterator[TensorFrame]:
         """The tensors of a batch, frame by frame, once the engine is done with it."""
         outputs: TensorBatch | None = None
+        unfit = batch.started_with()
+        if batch.writing is not None:
+            self._clock.lap("preprocess")
         if batch.request is not None:
             outputs = as_batch(batch.request.wait())
             self.engine_seconds.add(time.monotonic() - batch.started)
@@ -452,6 +483,9 @@ class PortableRuntime:
         for frame, box, slot in batch.frames:
             if trace is not None and slot is not None:
                 trace.end("in the engine", frame.info)
+            if slot in unfit:
+                self._leave_out(frame, unfit[slot])
+                continue
             yield TensorFrame(frame, _NO_TENSORS if slot is None or outputs is None else outputs.frame(slot), box)
             self._clock.restart()
         if batch.request is not None:

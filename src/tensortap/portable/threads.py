@@ -13,6 +13,8 @@ Mode = Literal["latency", "throughput"]
 
 _MOST_DECODING = 8
 """Threads of FFmpeg for one file: more hold frames in memory and bring little."""
+_MOST_WRITING = 4
+"""Threads that write pictures: with more, they wait for Python's lock rather than for memory."""
 
 
 def usable_cores() -> int:
@@ -34,3 +36,15 @@ def batches_at_once(mode: Mode, cores: int) -> int:
 def decoding_threads(num_inputs: int, cores: int | None = None) -> int:
     """FFmpeg's threads for each file; with many files, each has its reader's thread already. Cameras have one always."""
     return max(1, min(_MOST_DECODING, (cores or usable_cores()) // max(1, num_inputs)))
+
+
+def writing_threads(mode: Mode, engine_threads: int, cores: int | None = None) -> int:
+    """Threads that make network inputs beside the one that looks at results: none where the engine needs the cores itself, or
+    where there is one picture at a time, which would only be handed about.
+
+    Args:
+        engine_threads: those that the engine computes with, 0 on a GPU.
+    """
+    if mode == "latency" or engine_threads:
+        return 0
+    return min(_MOST_WRITING, (cores or usable_cores()) // 2)

@@ -19,13 +19,20 @@ _QUANTISED_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "Co
 _FLOAT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE}
 
 
-def folded_onnx(model: ModelInfo, input_format: InputFormat, *, cast_first: bool = False) -> tuple[bytes, str]:
+def folded_onnx(
+    model: ModelInfo,
+    input_format: InputFormat,
+    *,
+    cast_first: bool = False,
+    fixed_bhw: tuple[int, int, int] | None = None,
+) -> tuple[bytes, str]:
     """The model with an input `tensortap_input`, uint8 (B, H, W, 3), in front of its own; and what it computes in.
 
     Outputs of bfloat16, which NumPy has not, are widened to float32 under another name, in the same place.
 
     Args:
         cast_first: turn the bytes into floats before anything else, for backends that can do nothing else with them.
+        fixed_bhw: batch, height and width of the input, where the model leaves them open.
 
     Raises:
         EngineError: the weights cannot be read, or the input has a type that pictures cannot be turned into.
@@ -38,7 +45,7 @@ def folded_onnx(model: ModelInfo, input_format: InputFormat, *, cast_first: bool
     graph = proto.graph
     own = next(each for each in graph.input if each.name == wanted.name)
     nodes, constants = _conversion(wanted, input_format, cast_first)
-    batch, height, width = _axes(own, wanted)
+    batch, height, width = fixed_bhw or _axes(own, wanted)
     graph.input.remove(own)
     graph.input.insert(0, helper.make_tensor_value_info(_PREFIX, TensorProto.UINT8, [batch, height, width, 3]))
     graph.initializer.extend(constants)
@@ -49,6 +56,24 @@ def folded_onnx(model: ModelInfo, input_format: InputFormat, *, cast_first: bool
         return proto.SerializeToString(), _precision(proto, wanted)
     except ValueError as exc:
         raise EngineError(f"{model.path} is larger than 2 GB; use --engine openvino.") from exc
+
+
+def in_half(folded: bytes) -> bytes:
+    """The model in float16, by ONNX Runtime's converter; its inputs and outputs keep their types.
+
+    Raises:
+        EngineError: the converter is not installed.
+    """
+    try:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+    except ImportError as exc:
+        raise EngineError(
+            "--precision f16: the model is turned into f16 by onnxruntime, which is not installed. Export it so, or: "
+            "pip install onnxruntime"
+        ) from exc
+    proto = convert_float_to_float16(onnx.load_from_string(folded), keep_io_types=True)
+    converted: bytes = proto.SerializeToString()
+    return converted
 
 
 def _conversion(wanted: ImageInput, input_format: InputFormat, cast_first: bool) -> tuple[list[Any], list[Any]]:

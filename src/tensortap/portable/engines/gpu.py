@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from shutil import which
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from tensortap.errors import EngineError, MissingDependencyError
 
 INSTALL_ARRAYS = "pip install cupy-cuda12x array-api-compat"
 _Shape = tuple[int, ...]
+_FIRST = -5
+"""The highest priority of a stream; CUDA takes the nearest that the device has."""
 
 
 class Event(Protocol):
@@ -71,6 +74,10 @@ class Gpu(Protocol):
         """A new stream."""
         ...
 
+    def computing(self) -> AbstractContextManager[object]:
+        """Inside of it, arrays are computed apart from the inference that is under way, and before what waits of it."""
+        ...
+
 
 def nvidia_gpu_here() -> bool:
     """Whether this machine has an NVIDIA GPU with a driver, as far as the system tells without loading CUDA."""
@@ -112,6 +119,7 @@ class CupyGpu:
         self._cupy = cupy
         told = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"]
         self.name = told.decode() if isinstance(told, bytes) else str(told)
+        self._ahead = cupy.cuda.Stream(non_blocking=True, priority=_FIRST)
 
     def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
         size = int(np.prod(shape, dtype=np.int64))
@@ -132,6 +140,10 @@ class CupyGpu:
 
     def stream(self) -> Stream:
         return _CupyStream(self._cupy)
+
+    def computing(self) -> AbstractContextManager[object]:
+        ahead: AbstractContextManager[object] = self._ahead
+        return ahead
 
 
 class _CupyStream:
@@ -168,6 +180,7 @@ class TorchGpu:
 
         self._torch = torch
         self.name = str(torch.cuda.get_device_name(torch.cuda.current_device()))
+        self._ahead = torch.cuda.Stream(priority=_FIRST)
 
     def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
         array: np.ndarray = self._torch.empty(shape, dtype=self._type(dtype), pin_memory=True).numpy()
@@ -184,6 +197,10 @@ class TorchGpu:
 
     def stream(self) -> Stream:
         return _TorchStream(self._torch)
+
+    def computing(self) -> AbstractContextManager[object]:
+        ahead: AbstractContextManager[object] = self._torch.cuda.stream(self._ahead)
+        return ahead
 
     def _type(self, dtype: Any) -> Any:
         """Torch's name of a NumPy type."""

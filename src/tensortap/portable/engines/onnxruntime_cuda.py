@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,14 +16,16 @@ import onnxruntime as ort
 from tensortap.batches import TensorBatch
 from tensortap.errors import EngineError, MissingDependencyError
 from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line
-from tensortap.portable.engines.fold import folded_onnx
+from tensortap.portable.engines.fold import folded_onnx, in_half
 from tensortap.portable.engines.gpu import Gpu, find_gpu
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.portable.threads import Mode
 
+_log = logging.getLogger(__name__)
 _WATCHDOG_SECONDS = 60.0
 _NUM_WORKERS = 2
 """While one batch computes, the other is copied."""
+_NO_GRAPH = "-1"
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -32,12 +37,24 @@ _NUMPY_TYPES = {
 
 
 class OnnxRuntimeCudaRequest:
-    """One batch: an input on the device that is kept, and outputs that stay there until somebody looks at them."""
+    """One batch: pictures in pinned memory, an input on the device that is kept, and outputs that stay there until somebody
+    looks at them.
 
-    def __init__(self, engine: OnnxRuntimeCudaEngine, shape: tuple[int, ...]) -> None:
-        self.images = np.zeros(shape, np.uint8)
+    Outputs of a known size are kept as well, so that CUDA can record what one batch launches and repeat it for the others.
+    """
+
+    def __init__(self, engine: OnnxRuntimeCudaEngine, shape: tuple[int, ...], number: int) -> None:
+        self.images = engine.pinned(shape)
         self._engine = engine
         self._input = ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.uint8, engine.kind, 0)
+        self._binding = engine.session.io_binding()
+        self._binding.bind_ortvalue_input(engine.input_name, self._input)
+        self._options = ort.RunOptions()
+        self._options.add_run_config_entry("gpu_graph_id", str(number) if engine.repeats else _NO_GRAPH)
+        for name, (size, dtype) in zip(engine.fetched, engine.sizes, strict=True):
+            if engine.sized:
+                kept = ort.OrtValue.ortvalue_from_shape_and_type(list(size), dtype, engine.kind, 0)
+                self._binding.bind_ortvalue_output(name, kept)
         self._result: Future[dict[str, Any]] | None = None
         self._num_frames = 0
 
@@ -69,12 +86,13 @@ class OnnxRuntimeCudaRequest:
     def _run(self) -> dict[str, Any]:
         engine = self._engine
         self._input.update_inplace(self.images)
-        binding = engine.session.io_binding()
-        binding.bind_ortvalue_input(engine.input_name, self._input)
-        for name in engine.fetched:
-            binding.bind_output(name, engine.kind, 0)  # from ONNX Runtime's arena, which keeps what it has once had
-        engine.session.run_with_iobinding(binding)
-        return dict(zip(engine.output_names, binding.get_outputs(), strict=True))
+        if not engine.sized:
+            self._binding.clear_binding_outputs()
+            for name in engine.fetched:
+                self._binding.bind_output(name, engine.kind, 0)  # from ONNX Runtime's arena, which keeps what it once had
+        with engine.one_at_a_time:
+            engine.session.run_with_iobinding(self._binding, self._options)
+        return dict(zip(engine.output_names, self._binding.get_outputs(), strict=True))
 
 
 class OnnxRuntimeCudaEngine:
@@ -85,7 +103,7 @@ class OnnxRuntimeCudaEngine:
         input_format: folded into the model together with uint8 and NHWC, by prepended nodes.
         network_wh: width and height of the network input.
         batch_size: frames a request; must be the model's own where that is fixed.
-        precision: `auto`, or what the model's file says anyway: ONNX Runtime computes in the types of the graph.
+        precision: `auto` is what the model's file says, f32 with TensorFloat-32; `f32` without it; `f16` converts f32.
         threads: no meaning here.
         mode: for `latency` one batch at a time.
         streams: batches that are copied or computed at the same time; `None` is 2, or 1 for latency.
@@ -126,27 +144,36 @@ class OnnxRuntimeCudaEngine:
             raise EngineError(
                 f"--batch {batch_size}: the batch of {model.path.name} is fixed at {wanted.batch}. Export it as dynamic."
             )
-        folded, self.precision = folded_onnx(model, input_format)
-        if precision not in ("auto", self.precision):
+        shape = (batch_size, network_wh[1], network_wh[0], 3)
+        folded, in_file = folded_onnx(model, input_format, fixed_bhw=shape[:3])
+        if precision not in ("auto", in_file) and (in_file, precision) != ("f32", "f16"):
             raise EngineError(
-                f"--precision {precision}: ONNX Runtime computes in the types of the model, here {self.precision}. "
-                "Export the model in that precision, or use --engine tensorrt."
+                f"--precision {precision}: ONNX Runtime computes in the types of the model, here {in_file}, and turns f32 into "
+                "f16. Export the model in that precision, or use --engine tensorrt."
             )
-        self.session = self._load(folded, model)
+        self.precision = in_file if precision == "auto" else precision
+        if self.precision != in_file:
+            folded = in_half(folded)
+        self.session, self.repeats = self._load(folded, model, exact=precision == "f32")
         self.batch_size = batch_size
         self.output_names = [output.name for output in model.outputs]
         outputs = self.session.get_outputs()
         self.fetched = [output.name for output in outputs]
-        self._types = {name: _NUMPY_TYPES[output.type] for name, output in zip(self.output_names, outputs, strict=True)}
+        self.sizes = [(output.shape, _NUMPY_TYPES[output.type]) for output in outputs]
+        """Shape and type of what is fetched; axes that only the picture decides have names instead of sizes."""
+        self._types = {name: dtype for name, (_, dtype) in zip(self.output_names, self.sizes, strict=True)}
+        self.sized = all(isinstance(side, int) for size, _ in self.sizes for side in size)
+        self.repeats &= self.sized
+        self.one_at_a_time: AbstractContextManager[object] = threading.Lock() if self.repeats else nullcontext()
+        """What CUDA repeats, it does one after the other."""
         self.input_name = self.session.get_inputs()[0].name
         self._gpu = self._arrays()
         self.device = self._gpu.name if self._gpu else "GPU 0"
         self._batch_axis: BatchAxis | None = None
         self.workers = ThreadPoolExecutor(self.streams, thread_name_prefix="tensortap-onnxruntime-cuda")
-        shape = (batch_size, network_wh[1], network_wh[0], 3)
+        self.requests: Sequence[OnnxRuntimeCudaRequest] = []
         try:
-            self.requests = [OnnxRuntimeCudaRequest(self, shape) for _ in range(self.streams + 1)]
-            self.outputs = self._warm_up()
+            self.outputs = self._warm_up(shape)
         except Exception as exc:
             self.close()
             if isinstance(exc, EngineError):
@@ -156,6 +183,12 @@ class OnnxRuntimeCudaEngine:
     def close(self) -> None:
         """Wait for what is in flight and end the worker threads."""
         self.workers.shutdown(wait=True, cancel_futures=True)
+
+    def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Memory of the host for pictures, which the device reads by itself where there are arrays for it; zeros."""
+        images = self._gpu.pinned(shape, np.uint8) if self._gpu else np.empty(shape, np.uint8)
+        images[...] = 0
+        return images
 
     def split(self, values: Mapping[str, Any], num_frames: int) -> Mapping[str, np.ndarray]:
         """The frames of a batch; on the device where there are arrays for it, else copied."""
@@ -172,18 +205,31 @@ class OnnxRuntimeCudaEngine:
             name: axis.frames(name, gpu.view(value.data_ptr(), tuple(value.shape()), self._types[name], value), num_frames)
             for name, value in values.items()
         }
-        return TensorBatch(arrays, copy)
+        return TensorBatch(arrays, copy, gpu.computing)
 
-    def _load(self, folded: bytes, model: ModelInfo) -> Any:
-        """A session on the GPU: where CUDA cannot be loaded, ONNX Runtime would go on with the processor."""
+    def _load(self, folded: bytes, model: ModelInfo, *, exact: bool) -> tuple[Any, bool]:
+        """A session on the GPU, and whether CUDA may repeat what it has recorded of it.
+
+        Raises:
+            EngineError: it cannot be loaded, or ONNX Runtime would go on with the processor, as it does without CUDA.
+        """
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # of NVIDIA's Python packages
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        # By default the CPU comes last, for the few operators of shapes that CUDA has not.
-        providers = list(dict.fromkeys([self.provider, "CPUExecutionProvider"]))
+        settings = {"prefer_nhwc": "1", "use_tf32": "0" if exact else "1"} if self.kind == "cuda" else {}
+
+        def load(more: Mapping[str, str]) -> Any:
+            # By default the CPU comes last, for the few operators of shapes that CUDA has not.
+            others = [] if self.provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
+            return ort.InferenceSession(folded, options, providers=[(self.provider, {**settings, **more}), *others])
+
         try:
-            session = ort.InferenceSession(folded, options, providers=providers)
+            try:
+                session, repeats = load({"enable_cuda_graph": "1"} if self.kind == "cuda" else {}), True
+            except Exception as exc:  # some of its operators are the processor's
+                _log.debug("%s is not recorded by CUDA: %s", model.path.name, first_line(exc))
+                session, repeats = load({}), False
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
             raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {first_line(exc)}") from exc
         if session.get_providers()[0] != self.provider:
@@ -191,7 +237,7 @@ class OnnxRuntimeCudaEngine:
                 f"ONNX Runtime {ort.__version__} could not start CUDA and would have used the processor. CUDA and cuDNN must "
                 'be of the versions that it was built for. Try: pip install "onnxruntime-gpu[cuda,cudnn]"'
             )
-        return session
+        return session, repeats
 
     @staticmethod
     def _arrays() -> Gpu | None:
@@ -201,10 +247,13 @@ class OnnxRuntimeCudaEngine:
         except (MissingDependencyError, EngineError):
             return None
 
-    def _warm_up(self) -> dict[str, tuple[int, ...]]:
+    def _warm_up(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Make the requests and run each once, one after the other: what CUDA records must be all that it does."""
+        self.requests = [OnnxRuntimeCudaRequest(self, shape, number) for number in range(self.streams + 1)]
+        outputs: Mapping[str, np.ndarray] = {}
         for request in self.requests:
             request.start(self.batch_size)
-        outputs = next(request.wait() for request in reversed(self.requests))
+            outputs = request.wait()
         arrays = outputs.arrays if isinstance(outputs, TensorBatch) else outputs
         return {name: tuple(array.shape[1:]) for name, array in arrays.items()}
 

@@ -95,7 +95,7 @@ class TensorRtRequest:
         assert self._event is not None, "wait() without start()"
         self._wait_for(self._event)
         arrays = {name: self._frames(array) for name, array in self._outputs.items()}
-        return TensorBatch(arrays, self._on_host)
+        return TensorBatch(arrays, self._on_host, self._engine.gpu.computing)
 
     def finish(self) -> None:
         """Wait for a result that nobody wants any more."""

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import tensorrt as trt
 
 from tensortap.cache import cache_folder, keep
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat
-from tensortap.portable.engines.fold import folded_onnx
+from tensortap.portable.engines.fold import folded_onnx, in_half
 from tensortap.portable.model import ModelInfo, image_input
 
 _log = logging.getLogger(__name__)
@@ -162,20 +161,7 @@ def _choose_precision(config: Any, folded: bytes, precision: str) -> bytes:
             config.set_flag(getattr(flags, name))
         return folded
     if precision == "f16":
-        return _in_half(folded)
+        return in_half(folded)
     if precision == "bf16":
         raise EngineError(f"--precision bf16: TensorRT {trt.__version__} computes in the types of the model. Use f16 or f32.")
     return folded
-
-
-def _in_half(folded: bytes) -> bytes:
-    """The model in float16, its inputs and outputs in their own types."""
-    try:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-    except ImportError as exc:
-        raise EngineError(
-            f"--precision f16: TensorRT {trt.__version__} needs a model in f16. Export it so, or: pip install onnxruntime"
-        ) from exc
-    proto = convert_float_to_float16(onnx.load_from_string(folded), keep_io_types=True)
-    converted: bytes = proto.SerializeToString()
-    return converted
