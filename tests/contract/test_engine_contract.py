@@ -18,30 +18,39 @@ from nvidia import FAKED, fake_nvidia
 from tensortap import registry
 from tensortap.errors import EngineError, ModelError
 from tensortap.portable.engines.base import InputFormat
+from tensortap.portable.engines.gpu import nvidia_gpu_here
 from tensortap.portable.model import read_model
 
 Make = Callable[..., Any]
 
 
+ON_GPU = "-on-a-gpu"
+"""After the names of NVIDIA's engines where they are themselves."""
+
+
+def skipped(name: str) -> str:
+    """Why an engine cannot be tested here; empty where it can."""
+    entry = registry.ENGINES[name.removesuffix(ON_GPU)]
+    if name.endswith(ON_GPU) and not nvidia_gpu_here():
+        return "no GPU"
+    return f"not installed: {entry.install}" if name not in FAKED and registry.missing_modules(entry) else ""
+
+
+NAMES = [*registry.ENGINES, *(f"{name}{ON_GPU}" for name in FAKED)]
+
+
 @pytest.fixture(
-    params=[
-        pytest.param(
-            name,
-            marks=pytest.mark.skipif(
-                name not in FAKED and bool(registry.missing_modules(entry)), reason=f"not installed: {entry.install}"
-            ),
-        )
-        for name, entry in registry.ENGINES.items()
-    ]
+    params=[pytest.param(name, marks=pytest.mark.skipif(bool(skipped(name)), reason=skipped(name))) for name in NAMES]
 )
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Make:
-    """Makes an engine for a model file and closes it after the test. NVIDIA's work on the CPU here."""
+    """Makes an engine for a model file and closes it after the test. NVIDIA's work on the CPU, and where there is a GPU, on it."""
     engines = []
+    name = request.param.removesuffix(ON_GPU)
     if request.param in FAKED:
         fake_nvidia(monkeypatch, tmp_path / "cache")
 
     def create(path: Path, network_wh: tuple[int, int] = (64, 64), **arguments: Any) -> Any:
-        engine_class = registry.load("engine", registry.ENGINES, request.param)
+        engine_class = registry.load("engine", registry.ENGINES, name)
         engine = engine_class(
             read_model(path), arguments.pop("input_format", InputFormat()), network_wh=network_wh, **arguments
         )
@@ -231,7 +240,7 @@ TENSORRT_HAS_NOT = {"DOUBLE", "INT16", "UINT16", "UINT32", "UINT64"}
 
 
 def test_outputs_of_every_type(make: Make, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    is_tensorrt = request.node.callspec.params["make"] == "tensorrt"
+    is_tensorrt = request.node.callspec.params["make"].removesuffix(ON_GPU) == "tensorrt"
     types = [name for name in TYPES if not is_tensorrt or name not in TENSORRT_HAS_NOT]
     path = typed_outputs(tmp_path / "typed.onnx", {name.lower(): getattr(TensorProto, name) for name in types})
     engine = make(path, (48, 32), batch_size=2, precision="f32", input_format=InputFormat(scale=1.0))

@@ -26,6 +26,8 @@ _WATCHDOG_SECONDS = 60.0
 _NUM_WORKERS = 2
 """While one batch computes, the other is copied."""
 _NO_GRAPH = "-1"
+_RUNS_TO_RECORD = 3
+"""ONNX Runtime takes memory in the first run of a graph, records the second, and repeats it from the third on."""
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -248,12 +250,13 @@ class OnnxRuntimeCudaEngine:
             return None
 
     def _warm_up(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Make the requests and run each once, one after the other: what CUDA records must be all that it does."""
+        """Make the requests and run them, one after the other: what CUDA records must be all that it does meanwhile."""
         self.requests = [OnnxRuntimeCudaRequest(self, shape, number) for number in range(self.streams + 1)]
         outputs: Mapping[str, np.ndarray] = {}
         for request in self.requests:
-            request.start(self.batch_size)
-            outputs = request.wait()
+            for _ in range(_RUNS_TO_RECORD):
+                request.start(self.batch_size)
+                outputs = request.wait()
         arrays = outputs.arrays if isinstance(outputs, TensorBatch) else outputs
         return {name: tuple(array.shape[1:]) for name, array in arrays.items()}
 
