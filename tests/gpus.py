@@ -51,6 +51,10 @@ class HostEvent:
             self._stream.synchronize()
         return self._looks > 1
 
+    def wait(self) -> None:
+        self._looks = 1
+        self.done()
+
 
 class HostGpu:
     """`Gpu` of portable/engines/gpu.py. Counts what is allocated."""

@@ -35,6 +35,7 @@ from tensortap.reading import (
     network_wh_of,
     own_decoder,
     recorded_feeding,
+    shortlist_for,
     skeleton_of,
 )
 from tensortap.recording.reader import Recording
@@ -108,7 +109,7 @@ def assemble(
         elif model_path is None:
             made = _replay(settings, inputs, clock)
         else:
-            made = _infer(settings, inputs, model_path, opened, clock)
+            made = _infer(settings, inputs, model_path, opened, clock, is_ours=decoder is None and settings.decoder != "none")
         streams, (model, engine) = made.streams, made.models[0]
         head = None
         if decoder is None and settings.decoder == "none":
@@ -244,8 +245,20 @@ def _on_device(
     return _Made(made.streams, made.runtime, models, made.feeding, made.reason, made.engine.network_wh)
 
 
-def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened: ExitStack, clock: StageClock | None) -> _Made:
-    """Sources and an engine."""
+def _infer(
+    settings: Settings,
+    inputs: Sequence[Input],
+    model_path: Path,
+    opened: ExitStack,
+    clock: StageClock | None,
+    *,
+    is_ours: bool,
+) -> _Made:
+    """Sources and an engine.
+
+    Args:
+        is_ours: the tensors are for one of our decoders.
+    """
     model = read_model(model_path)
     sources = _open_sources(settings, inputs, opened)
     feeding = feeding_for(settings, model)
@@ -255,7 +268,7 @@ def _infer(settings: Settings, inputs: Sequence[Input], model_path: Path, opened
     if settings.rect:
         imgsz = rectangular_imgsz(settings, model, feeding.letterbox, [source.stream for source in sources])
         settings = settings.model_copy(update={"imgsz": imgsz})
-    engine, reason = create_engine(settings, model, mode)
+    engine, reason = create_engine(settings, model, mode, shortlist_for(settings, model) if is_ours else None)
     opened.callback(engine.close)
     timeout = settings.batch_timeout
     runtime = PortableRuntime(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
+from tensortap.batches import Shortlist
 from tensortap.config import Settings
 from tensortap.errors import EngineError, MissingDependencyError, UsageError
 from tensortap.geometry import rectangle
@@ -23,11 +24,14 @@ from tensortap.types import StreamInfo
 _log = logging.getLogger(__name__)
 
 
-def create_engine(settings: Settings, model: ModelInfo, mode: Mode = "throughput") -> tuple[Engine, str]:
+def create_engine(
+    settings: Settings, model: ModelInfo, mode: Mode = "throughput", shortlist: Shortlist | None = None
+) -> tuple[Engine, str]:
     """The engine that the settings ask for, with the model loaded, and why it is this one.
 
     Args:
         mode: what it is to be set up for.
+        shortlist: what it may pick out of an output where that is on a device.
 
     Raises:
         MissingDependencyError, EngineError, ModelError, UsageError: it cannot be had; no other engine is taken instead.
@@ -54,7 +58,12 @@ def create_engine(settings: Settings, model: ModelInfo, mode: Mode = "throughput
             threads=settings.threads,
             # Engines of installed packages need not know of these.
             **taken_by(
-                engine_class, {"mode": mode, "streams": settings.engine_streams or (tuned.engine_streams if tuned else None)}
+                engine_class,
+                {
+                    "mode": mode,
+                    "streams": settings.engine_streams or (tuned.engine_streams if tuned else None),
+                    "shortlist": shortlist,
+                },
             ),
         )
         return engine

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 Copy = Callable[[str], np.ndarray]
 """Name of an output -> read-only (num_frames, ...) on the host."""
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """What an engine shall pick out of an output where it lies, so that the rest of it need not be looked at."""
+
+    output: str
+    """Name of an output of anchors, (B, R, A) of which rows 4 to 4 + nc are scores."""
+    num_classes: int
+    transposed: bool = False
+    """The output is (B, A, R)."""
+    size: int = 1024
+    """P: so many anchors of each frame, those with the best scores. A crowd of a hundred people has as many candidates."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shortlisted:
+    """What it has picked, on the host. Scores that are no numbers come first."""
+
+    anchors: np.ndarray
+    """int64 (B, P): which ones."""
+    values: np.ndarray
+    """(B, R, P): all of their values."""
 
 
 class TensorBatch(Mapping[str, np.ndarray]):
@@ -19,13 +44,19 @@ class TensorBatch(Mapping[str, np.ndarray]):
         arrays: output name -> NumPy, Torch or CuPy array (num_frames, ...), valid until the engine's request starts again.
         copy: brings one of them to the host.
         computing: what to be inside of while one computes with the arrays on their device.
+        shortlisted: output name -> what the engine has picked out of it.
     """
 
     def __init__(
-        self, arrays: Mapping[str, Any], copy: Copy, computing: Callable[[], AbstractContextManager[object]] = nullcontext
+        self,
+        arrays: Mapping[str, Any],
+        copy: Copy,
+        computing: Callable[[], AbstractContextManager[object]] = nullcontext,
+        shortlisted: Mapping[str, Shortlisted] = MappingProxyType({}),
     ) -> None:
         self.arrays = arrays
         self.computing = computing
+        self.shortlisted = shortlisted
         self.notes: dict[object, Any] = {}
         """What a decoder has worked out for all frames of the batch, under the decoder itself."""
         self._copy = copy

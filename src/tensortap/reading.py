@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tensortap.batches import Shortlist
 from tensortap.config import Settings
 from tensortap.decode.heads import recognise
 from tensortap.decode.outputs import Feeding, Head
@@ -28,17 +29,8 @@ _log = logging.getLogger(__name__)
 def feeding_for(settings: Settings, model: ModelInfo) -> Feeding:
     """How the network wants its pictures: as the authors of its head have it, unless the settings say otherwise."""
     wanted = image_input(model)
-    network_wh = (wanted.width, wanted.height) if wanted.width and wanted.height else None
-    try:
-        feeding = recognise(
-            {tensor.name: tensor.shape[1:] for tensor in model.outputs},
-            model.metadata,
-            network_wh=network_wh,
-            decoder=settings.decoder if settings.decoder in DECODERS else None,
-            kpt_shape=settings.kpt_shape,
-        ).feeding
-    except ModelError:
-        feeding = Feeding()  # whoever reads the tensors of a head that is unknown here
+    head = _head_in_file(settings, model)
+    feeding = head.feeding if head is not None else Feeding()
     if wanted.dtype == "uint8":
         # The model works the rest out itself, and is fed what pictures are everywhere.
         feeding = replace(feeding, color="rgb")
@@ -52,6 +44,30 @@ def feeding_for(settings: Settings, model: ModelInfo) -> Feeding:
         mean=feeding.mean if settings.mean is None else settings.mean,
         scale=feeding.scale if settings.scale is None else settings.scale,
     )
+
+
+def shortlist_for(settings: Settings, model: ModelInfo) -> Shortlist | None:
+    """What an engine may pick out of the model's output for the decoder; `None` where the decoder reads all of it."""
+    head = _head_in_file(settings, model)
+    if head is None or head.decoder != "yolo-pose":
+        return None
+    told = head.arguments
+    return Shortlist(told["output"], told["num_classes"], told["transposed"])
+
+
+def _head_in_file(settings: Settings, model: ModelInfo) -> Head | None:
+    """The head as far as the model's file tells; `None` where the first tensors have to, or nobody knows it."""
+    wanted = image_input(model)
+    try:
+        return recognise(
+            {tensor.name: tensor.shape[1:] for tensor in model.outputs},
+            model.metadata,
+            network_wh=(wanted.width, wanted.height) if wanted.width and wanted.height else None,
+            decoder=settings.decoder if settings.decoder in DECODERS else None,
+            kpt_shape=settings.kpt_shape,
+        )
+    except ModelError:
+        return None
 
 
 def recorded_feeding(recording: Recording) -> Feeding:

@@ -43,7 +43,7 @@ NAMES = [*registry.ENGINES, *(f"{name}{ON_GPU}" for name in FAKED)]
     params=[pytest.param(name, marks=pytest.mark.skipif(bool(skipped(name)), reason=skipped(name))) for name in NAMES]
 )
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Make:
-    """Makes an engine for a model file and closes it after the test. NVIDIA's work on the CPU, and where there is a GPU, on it."""
+    """Makes an engine for a model file and closes it after the test. NVIDIA's work on the CPU, and on a GPU if there is one."""
     engines = []
     name = request.param.removesuffix(ON_GPU)
     if request.param in FAKED:

@@ -1,8 +1,8 @@
-"""A whole batch of a YOLOv8-pose head decoded at once, where its tensors are.
+"""A whole batch of a YOLOv8-pose head decoded at once.
 
-The scores are looked through where they lie. Of what is on a device, candidates alone cross to the host, in one copy; the rest
-is the same code for both, and best done by a processor: candidates are few, and a GPU that is busy with the next batch takes
-longer to begin each of the fifty steps of NMS than a processor takes for all of them.
+Where the tensors are on a device, candidates alone cross to the host: picked by the engine, which costs nothing more, or else
+by Torch or CuPy. The rest is the same code for all, and best done by a processor: candidates are few, and a GPU that is busy
+with the next batch takes longer to begin each of the fifty steps of NMS than a processor takes for all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tensortap.batches import Shortlisted
 from tensortap.decode.base import corners, single_precision
 from tensortap.decode.nms import nms_of_frames
 
@@ -95,6 +96,31 @@ def people_of_batch(values: Any, head: Head) -> BatchPeople:
     return _people(frames, firsts[0] == 0, lambda start, stop, which: candidates[start:stop, which], head)
 
 
+def people_of_shortlist(picked: Shortlisted, num_anchors: int, head: Head) -> BatchPeople:
+    """The people of a batch whose best anchors have been picked by its engine.
+
+    Args:
+        picked: P anchors of each frame, with all of their values.
+        num_anchors: A. A frame of which all P are candidates may have more: the host looks at all of it.
+        head: how they are read.
+    """
+    values = picked.values
+    _, num_rows, num_picked = values.shape
+    classes = values[:, 4 : 4 + head.num_classes]
+    likely = ~((classes[:, 0] if head.num_classes == 1 else classes.max(axis=1)) <= head.conf_thres)
+    crowded: np.ndarray = likely.all(axis=1) & (num_picked < num_anchors)
+    frames, places = likely.nonzero()
+    # As they lie in the tensor, so that equal scores come in the order in which they always come.
+    order = (frames * num_anchors + picked.anchors[frames, places]).argsort()
+    frames, places = frames[order], places[order]
+    flat, first = values.reshape(-1), frames * (num_rows * num_picked) + places
+
+    def rows(start: int, stop: int, which: Any) -> np.ndarray:
+        return single_precision(flat.take(np.arange(start, stop)[:, None] * num_picked + first[which]))
+
+    return _people(frames, values[:, 0, 0] == 0, rows, head, crowded)
+
+
 def to_host(array: Any) -> np.ndarray:
     """A NumPy array of one's own."""
     if hasattr(array, "get"):  # CuPy
@@ -129,7 +155,7 @@ def _columns(values: Any, head: Head, anchors: Any) -> tuple[Any, int]:
     return anchors + anchors // num_anchors * ((head.num_values - 1) * num_anchors), num_anchors
 
 
-def _people(frames: np.ndarray, silent: np.ndarray, rows: _Rows, head: Head) -> BatchPeople:
+def _people(frames: np.ndarray, silent: np.ndarray, rows: _Rows, head: Head, crowded: np.ndarray | bool = False) -> BatchPeople:
     """NMS of all frames, and the keypoints of those who stay.
 
     Args:
@@ -137,9 +163,10 @@ def _people(frames: np.ndarray, silent: np.ndarray, rows: _Rows, head: Head) -> 
         silent: bool (B,) whether a value is zero that should not be: only the host looks through all of the frame then.
         rows: reads the candidates.
         head: how they are read.
+        crowded: bool (B,) whether there may be more candidates than those given.
     """
     counts = np.bincount(frames, minlength=len(silent))
-    for_host: np.ndarray = (counts == 0) & silent
+    for_host: np.ndarray = ((counts == 0) & silent) | crowded
     boxes = corners(rows(0, 4, slice(None)))
     class_ids = np.zeros(len(frames), np.int64)
     if head.num_classes == 1:

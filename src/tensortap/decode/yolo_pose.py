@@ -8,7 +8,7 @@ import numpy as np
 
 from tensortap.batches import BatchTensors
 from tensortap.decode.base import Candidates, PoseDecoder, above, corners, reach_of, single_precision
-from tensortap.decode.batch import BatchPeople, Head, people_of_batch, people_on_host
+from tensortap.decode.batch import BatchPeople, Head, people_of_batch, people_of_shortlist, people_on_host
 from tensortap.errors import DecodeError
 from tensortap.geometry import Letterbox
 from tensortap.types import Poses, TensorFrame
@@ -96,8 +96,9 @@ class YoloPoseDecoder(PoseDecoder):
             array = tensors.batch.arrays[name]
             self._check(name, tuple(array.shape[1:]))
             notes[self] = None
+            picked = tensors.batch.shortlisted.get(name)
             on_host = isinstance(array, np.ndarray)
-            if on_host and (len(array) < 2 or not array.flags.c_contiguous):
+            if picked is None and on_host and (len(array) < 2 or not array.flags.c_contiguous):
                 return None
             head = Head(
                 num_classes=self.num_classes,
@@ -109,7 +110,10 @@ class YoloPoseDecoder(PoseDecoder):
                 transposed=self.transposed,
             )
             with np.errstate(invalid="ignore", over="ignore"), tensors.batch.computing():
-                people = people_on_host(array, head) if on_host else people_of_batch(array, head)
+                if picked is not None:
+                    people = people_of_shortlist(picked, array.shape[1 if self.transposed else 2], head)
+                else:
+                    people = people_on_host(array, head) if on_host else people_of_batch(array, head)
             points = self._joined(people.boxes_xyxy, people.keypoints)
             self._place(frame.letterbox, points)
             notes[self] = _Decoded(people, points, frame.letterbox)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from tensortap.batches import Shortlist
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat
 from tensortap.portable.model import ImageInput, ModelInfo, image_input
@@ -15,6 +16,10 @@ from tensortap.portable.model import ImageInput, ModelInfo, image_input
 _PREFIX = "tensortap_input"
 WIDENED = "tensortap_output_"
 """What the names of outputs begin with that were bfloat16."""
+PICKED_VALUES, PICKED_ANCHORS = "tensortap_picked_values", "tensortap_picked_anchors"
+"""The names of what `with_shortlist` adds to the outputs."""
+_OLDEST_OPSET = 13
+"""Since then Squeeze and Unsqueeze take axes as they do today."""
 _QUANTISED_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"}
 _FLOAT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE}
 
@@ -24,7 +29,7 @@ def folded_onnx(
     input_format: InputFormat,
     *,
     cast_first: bool = False,
-    fixed_bhw: tuple[int, int, int] | None = None,
+    fixed_bhw: tuple[int | None, int, int] | None = None,
 ) -> tuple[bytes, str]:
     """The model with an input `tensortap_input`, uint8 (B, H, W, 3), in front of its own; and what it computes in.
 
@@ -32,7 +37,7 @@ def folded_onnx(
 
     Args:
         cast_first: turn the bytes into floats before anything else, for backends that can do nothing else with them.
-        fixed_bhw: batch, height and width of the input, where the model leaves them open.
+        fixed_bhw: batch, height and width of the input, where the model leaves them open; a batch of `None` stays open.
 
     Raises:
         EngineError: the weights cannot be read, or the input has a type that pictures cannot be turned into.
@@ -45,7 +50,9 @@ def folded_onnx(
     graph = proto.graph
     own = next(each for each in graph.input if each.name == wanted.name)
     nodes, constants = _conversion(wanted, input_format, cast_first)
-    batch, height, width = fixed_bhw or _axes(own, wanted)
+    batch, height, width = _axes(own, wanted)
+    if fixed_bhw is not None:
+        batch, height, width = fixed_bhw[0] or batch, *fixed_bhw[1:]
     graph.input.remove(own)
     graph.input.insert(0, helper.make_tensor_value_info(_PREFIX, TensorProto.UINT8, [batch, height, width, 3]))
     graph.initializer.extend(constants)
@@ -56,6 +63,82 @@ def folded_onnx(
         return proto.SerializeToString(), _precision(proto, wanted)
     except ValueError as exc:
         raise EngineError(f"{model.path} is larger than 2 GB; use --engine openvino.") from exc
+
+
+def with_shortlist(folded: bytes, shortlist: Shortlist) -> bytes | None:
+    """The model with two outputs more: the best anchors of each frame with all of their values, and which they are.
+
+    `None` where that cannot be added: nothing is known of how many anchors there are, or they are of another type than floats.
+    """
+    proto = onnx.load_from_string(folded)
+    graph = shape_inference.infer_shapes(proto, data_prop=True).graph
+    output = next((each for each in graph.output if each.name == shortlist.output), None)
+    opset = max((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), default=0)
+    if output is None or opset < _OLDEST_OPSET:
+        return None
+    element, dims = output.type.tensor_type.elem_type, output.type.tensor_type.shape.dim
+    rows, anchors = (2, 1) if shortlist.transposed else (1, 2)
+    if len(dims) != 3 or not dims[anchors].dim_value or element not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        return None
+    size, num_rows = min(shortlist.size, dims[anchors].dim_value), dims[rows].dim_value
+    picking = _Nodes("tensortap_shortlist")
+    scores = picking.add("Slice", shortlist.output, np.array([4]), np.array([4 + shortlist.num_classes]), np.array([rows]))
+    if shortlist.num_classes == 1:
+        scores = picking.add("Squeeze", scores, np.array([rows]))
+    elif opset < 18:
+        scores = picking.add("ReduceMax", scores, axes=[rows], keepdims=0)
+    else:
+        scores = picking.add("ReduceMax", scores, np.array([rows]), keepdims=0)
+    # What is no number is never sorted: it comes first, so that it is told.
+    first = np.array(np.inf, helper.tensor_dtype_to_np_dtype(element))
+    scores = picking.add("Where", picking.add("IsNaN", scores), first, scores)
+    picking.nodes.append(
+        helper.make_node(
+            "TopK",
+            [scores, picking.constant(np.array([size]))],
+            ["tensortap_scores", PICKED_ANCHORS],
+            axis=1,
+            name="tensortap_topk",
+        )
+    )
+    places = picking.add("Unsqueeze", PICKED_ANCHORS, np.array([rows]))
+    spread = [1, 1, num_rows] if shortlist.transposed else [1, num_rows, 1]
+    places = picking.add("Expand", places, np.array(spread))
+    values = picking.add("GatherElements", shortlist.output, places, axis=anchors)
+    picking.nodes.append(
+        helper.make_node("Transpose", [values], [PICKED_VALUES], perm=[0, 2, 1])
+        if shortlist.transposed
+        else helper.make_node("Identity", [values], [PICKED_VALUES])
+    )
+    proto.graph.node.extend(picking.nodes)
+    proto.graph.initializer.extend(picking.constants)
+    batch = dims[0].dim_value or dims[0].dim_param or None
+    proto.graph.output.append(helper.make_tensor_value_info(PICKED_VALUES, element, [batch, num_rows, size]))
+    proto.graph.output.append(helper.make_tensor_value_info(PICKED_ANCHORS, TensorProto.INT64, [batch, size]))
+    added: bytes = proto.SerializeToString()
+    return added
+
+
+class _Nodes:
+    """Nodes that are added to a graph, with names of their own."""
+
+    def __init__(self, prefix: str) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._prefix = prefix
+
+    def add(self, operator: str, *inputs: str | np.ndarray, **attributes: Any) -> str:
+        """The name of what an operator gives."""
+        name = f"{self._prefix}_{len(self.nodes)}_{operator.lower()}"
+        names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
+        self.nodes.append(helper.make_node(operator, names, [name], name=name, **attributes))
+        return name
+
+    def constant(self, value: np.ndarray) -> str:
+        """The name of a constant."""
+        name = f"{self._prefix}_constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
 
 
 def in_half(folded: bytes) -> bytes:

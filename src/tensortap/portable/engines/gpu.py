@@ -26,6 +26,10 @@ class Event(Protocol):
         """Whether the device has come so far. Raises RuntimeError where the work before it failed."""
         ...
 
+    def wait(self) -> None:
+        """Until it has. Cannot be interrupted. Raises as `done` does."""
+        ...
+
 
 class Stream(Protocol):
     """Work that the device does in order. Every method returns at once."""
@@ -171,6 +175,9 @@ class _CupyEvent:
     def done(self) -> bool:
         return bool(self._event.done)
 
+    def wait(self) -> None:
+        self._event.synchronize()
+
 
 class TorchGpu:
     """The device through Torch."""
@@ -233,6 +240,9 @@ class _TorchEvent:
 
     def done(self) -> bool:
         return bool(self._event.query())
+
+    def wait(self) -> None:
+        self._event.synchronize()
 
 
 class _CudaArray:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from tensortap.batches import TensorBatch
+from tensortap.batches import Shortlist, Shortlisted, TensorBatch
 from tensortap.errors import EngineError, MissingDependencyError
-from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line
-from tensortap.portable.engines.fold import folded_onnx, in_half
+from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line, read_only
+from tensortap.portable.engines.fold import folded_onnx, in_half, with_shortlist
 from tensortap.portable.engines.gpu import Gpu, find_gpu
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.portable.threads import Mode
@@ -28,6 +28,8 @@ _NUM_WORKERS = 2
 _NO_GRAPH = "-1"
 _RUNS_TO_RECORD = 3
 """ONNX Runtime takes memory in the first run of a graph, records the second, and repeats it from the third on."""
+_Result = tuple[dict[str, Any], "Shortlisted | None"]
+"""Output name -> its `OrtValue`, and what was picked."""
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -57,7 +59,8 @@ class OnnxRuntimeCudaRequest:
             if engine.sized:
                 kept = ort.OrtValue.ortvalue_from_shape_and_type(list(size), dtype, engine.kind, 0)
                 self._binding.bind_ortvalue_output(name, kept)
-        self._result: Future[dict[str, Any]] | None = None
+        self._shortlist = engine.shortlist_copier()
+        self._result: Future[_Result] | None = None
         self._num_frames = 0
 
     def start(self, num_frames: int) -> None:
@@ -78,14 +81,14 @@ class OnnxRuntimeCudaRequest:
         """
         assert self._result is not None, "wait() without start()"
         try:
-            values = self._result.result(_WATCHDOG_SECONDS)
+            values, picked = self._result.result(_WATCHDOG_SECONDS)
         except FutureTimeoutError as exc:
             raise EngineError(f"ONNX Runtime has given no result for {_WATCHDOG_SECONDS:.0f} s.") from exc
         except Exception as exc:  # ONNX Runtime's own exceptions have no common base
             raise EngineError(f"ONNX Runtime failed during inference: {first_line(exc)}") from exc
-        return self._engine.split(values, self._num_frames)
+        return self._engine.split(values, picked, self._num_frames)
 
-    def _run(self) -> dict[str, Any]:
+    def _run(self) -> _Result:
         engine = self._engine
         self._input.update_inplace(self.images)
         if not engine.sized:
@@ -94,7 +97,26 @@ class OnnxRuntimeCudaRequest:
                 self._binding.bind_output(name, engine.kind, 0)  # from ONNX Runtime's arena, which keeps what it once had
         with engine.one_at_a_time:
             engine.session.run_with_iobinding(self._binding, self._options)
-        return dict(zip(engine.output_names, self._binding.get_outputs(), strict=True))
+        values = self._binding.get_outputs()
+        picked = self._shortlist.copy(*values[-2:]) if self._shortlist else None
+        return dict(zip(engine.output_names, values, strict=False)), picked
+
+
+class _ShortlistCopier:
+    """Brings what the model has picked to pinned memory of the host."""
+
+    def __init__(self, gpu: Gpu, sizes: Sequence[tuple[Any, Any]]) -> None:
+        self._gpu = gpu
+        self._stream = gpu.stream()
+        self._pinned = [gpu.pinned(tuple(size), dtype) for size, dtype in sizes]
+
+    def copy(self, values: Any, anchors: Any) -> Shortlisted:
+        """Waits for it."""
+        for found, pinned in zip((values, anchors), self._pinned, strict=True):
+            self._stream.download(self._gpu.view(found.data_ptr(), pinned.shape, pinned.dtype, found), pinned)
+        self._stream.record().wait()
+        picked, which = map(read_only, self._pinned)
+        return Shortlisted(anchors=which, values=picked)
 
 
 class OnnxRuntimeCudaEngine:
@@ -109,6 +131,7 @@ class OnnxRuntimeCudaEngine:
         threads: no meaning here.
         mode: for `latency` one batch at a time.
         streams: batches that are copied or computed at the same time; `None` is 2, or 1 for latency.
+        shortlist: what the model shall pick out of an output, if nodes for that can be added to it.
 
     Raises:
         MissingDependencyError: ONNX Runtime was installed without CUDA.
@@ -131,6 +154,7 @@ class OnnxRuntimeCudaEngine:
         threads: int | None = None,
         mode: Mode = "throughput",
         streams: int | None = None,
+        shortlist: Shortlist | None = None,
     ) -> None:
         del threads
         self.streams, self.threads = streams or (1 if mode == "latency" else _NUM_WORKERS), 0
@@ -156,6 +180,11 @@ class OnnxRuntimeCudaEngine:
         self.precision = in_file if precision == "auto" else precision
         if self.precision != in_file:
             folded = in_half(folded)
+        self._gpu = self._arrays()
+        picking = with_shortlist(folded, shortlist) if shortlist and self._gpu else None
+        self._shortlisted = shortlist.output if shortlist and picking else None
+        """The output out of which the model picks."""
+        folded = picking or folded
         self.session, self.repeats = self._load(folded, model, exact=precision == "f32")
         self.batch_size = batch_size
         self.output_names = [output.name for output in model.outputs]
@@ -163,13 +192,12 @@ class OnnxRuntimeCudaEngine:
         self.fetched = [output.name for output in outputs]
         self.sizes = [(output.shape, _NUMPY_TYPES[output.type]) for output in outputs]
         """Shape and type of what is fetched; axes that only the picture decides have names instead of sizes."""
-        self._types = {name: dtype for name, (_, dtype) in zip(self.output_names, self.sizes, strict=True)}
+        self._types = {name: dtype for name, (_, dtype) in zip(self.output_names, self.sizes, strict=False)}
         self.sized = all(isinstance(side, int) for size, _ in self.sizes for side in size)
         self.repeats &= self.sized
         self.one_at_a_time: AbstractContextManager[object] = threading.Lock() if self.repeats else nullcontext()
         """What CUDA repeats, it does one after the other."""
         self.input_name = self.session.get_inputs()[0].name
-        self._gpu = self._arrays()
         self.device = self._gpu.name if self._gpu else "GPU 0"
         self._batch_axis: BatchAxis | None = None
         self.workers = ThreadPoolExecutor(self.streams, thread_name_prefix="tensortap-onnxruntime-cuda")
@@ -192,7 +220,11 @@ class OnnxRuntimeCudaEngine:
         images[...] = 0
         return images
 
-    def split(self, values: Mapping[str, Any], num_frames: int) -> Mapping[str, np.ndarray]:
+    def shortlist_copier(self) -> _ShortlistCopier | None:
+        """For one request; `None` where nothing is picked."""
+        return _ShortlistCopier(self._gpu, self.sizes[-2:]) if self._gpu and self._shortlisted else None
+
+    def split(self, values: Mapping[str, Any], picked: Shortlisted | None, num_frames: int) -> Mapping[str, np.ndarray]:
         """The frames of a batch; on the device where there are arrays for it, else copied."""
         if self._batch_axis is None:
             self._batch_axis = BatchAxis({name: _Shaped(value) for name, value in values.items()}, self.batch_size)
@@ -207,7 +239,10 @@ class OnnxRuntimeCudaEngine:
             name: axis.frames(name, gpu.view(value.data_ptr(), tuple(value.shape()), self._types[name], value), num_frames)
             for name, value in values.items()
         }
-        return TensorBatch(arrays, copy, gpu.computing)
+        shortlisted = {}
+        if picked is not None and self._shortlisted is not None:
+            shortlisted[self._shortlisted] = Shortlisted(picked.anchors[:num_frames], picked.values[:num_frames])
+        return TensorBatch(arrays, copy, gpu.computing, shortlisted)
 
     def _load(self, folded: bytes, model: ModelInfo, *, exact: bool) -> tuple[Any, bool]:
         """A session on the GPU, and whether CUDA may repeat what it has recorded of it.

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorrt as trt
 
-from tensortap.batches import TensorBatch
+from tensortap.batches import Shortlist, Shortlisted, TensorBatch
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat, read_only
-from tensortap.portable.engines.fold import WIDENED
+from tensortap.portable.engines.fold import PICKED_ANCHORS, PICKED_VALUES, WIDENED
 from tensortap.portable.engines.gpu import Event, Gpu, find_gpu
 from tensortap.portable.engines.tensorrt_build import TensorRtLog, engine_for
 from tensortap.portable.model import ModelInfo
@@ -48,7 +48,7 @@ class TensorRtRequest:
         self._num_frames = self._shaped_for = 0
         self._set_address(engine.input_name, self._input)
         self._shape_for(engine.batch_size)
-        for name, tensor in engine.output_names.items():
+        for name, tensor in {**engine.output_names, **engine.picked_names}.items():
             # Of the largest batch, once: a smaller one uses the front of it.
             full, dtype = tuple(context.get_tensor_shape(tensor)), engine.type_of(tensor)
             if any(size < 0 for size in full):
@@ -72,7 +72,7 @@ class TensorRtRequest:
             self._stream.upload(self.images, self._input)
             if not self._context.execute_async_v3(self._stream.handle):
                 raise EngineError(f"TensorRT did not start: {self._engine.log.last or 'it does not say why'}.")
-            self._copied = self._engine.wanted()
+            self._copied = self._engine.wanted() | {*self._engine.picked_names}
             for name in self._copied:
                 self._stream.download(self._outputs[name], self._pinned[name])
             self._event = self._stream.record()
@@ -94,8 +94,12 @@ class TensorRtRequest:
         """
         assert self._event is not None, "wait() without start()"
         self._wait_for(self._event)
-        arrays = {name: self._frames(array) for name, array in self._outputs.items()}
-        return TensorBatch(arrays, self._on_host, self._engine.gpu.computing)
+        arrays = {name: self._frames(self._outputs[name]) for name in self._engine.output_names}
+        shortlisted = {}
+        if self._engine.shortlisted is not None:
+            values, anchors = (read_only(self._frames(self._pinned[name])) for name in self._engine.picked_names)
+            shortlisted[self._engine.shortlisted] = Shortlisted(anchors, values)
+        return TensorBatch(arrays, self._on_host, self._engine.gpu.computing, shortlisted)
 
     def finish(self) -> None:
         """Wait for a result that nobody wants any more."""
@@ -155,6 +159,7 @@ class TensorRtEngine:
         threads: no meaning here.
         mode: for `latency` one batch at a time.
         streams: batches that are on the GPU at the same time; `None` is 2, or 1 for latency.
+        shortlist: what the model shall pick out of an output, if nodes for that can be added to it.
 
     Raises:
         MissingDependencyError: neither CuPy nor Torch is there for the memory.
@@ -174,6 +179,7 @@ class TensorRtEngine:
         threads: int | None = None,
         mode: Mode = "throughput",
         streams: int | None = None,
+        shortlist: Shortlist | None = None,
     ) -> None:
         del threads
         self.streams, self.threads = streams or (1 if mode == "latency" else _NUM_STREAMS), 0
@@ -189,6 +195,7 @@ class TensorRtEngine:
             batch_size=batch_size,
             precision=precision,
             gpu_name=self.gpu.name,
+            shortlist=shortlist,
             log=self.log,
         )
         self.precision, self.dynamic = built.precision, built.dynamic
@@ -199,6 +206,10 @@ class TensorRtEngine:
             output.name: output.name if output.name in names else f"{WIDENED}{output.name}" for output in model.outputs
         }
         """Name in the model's file -> name in the engine, in the order of the file."""
+        picks = PICKED_VALUES in names
+        self.picked_names = {name: name for name in (PICKED_VALUES, PICKED_ANCHORS) if picks}
+        self.shortlisted = shortlist.output if shortlist and picks else None
+        """The output out of which the model picks."""
         self._unread = dict.fromkeys(self.output_names, _WANTED_BATCHES)
         """Output name -> batches since it was last read on the host."""
         shape = (batch_size, network_wh[1], network_wh[0], 3)

@@ -12,10 +12,11 @@ from typing import Any
 
 import tensorrt as trt
 
+from tensortap.batches import Shortlist
 from tensortap.cache import cache_folder, keep
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat
-from tensortap.portable.engines.fold import folded_onnx, in_half
+from tensortap.portable.engines.fold import folded_onnx, in_half, with_shortlist
 from tensortap.portable.model import ModelInfo, image_input
 
 _log = logging.getLogger(__name__)
@@ -58,9 +59,13 @@ def engine_for(
     batch_size: int,
     precision: str,
     gpu_name: str,
+    shortlist: Shortlist | None = None,
     log: TensorRtLog,
 ) -> Built:
     """The engine of a model, from the cache or built now, which takes minutes.
+
+    Args:
+        shortlist: what it shall pick out of an output, if that can be added to the model.
 
     Raises:
         EngineError: the model cannot be read, or TensorRT cannot build it so.
@@ -73,8 +78,13 @@ def engine_for(
             f"--batch {batch_size}: the batch of {model.path.name} is fixed at {wanted.batch}. Export it as dynamic."
         )
     # TensorRT turns bytes into floats at the input and does nothing else with them: the transposition comes after that.
-    folded, in_file = folded_onnx(model, input_format, cast_first=True)
+    width, height = network_wh
+    folded, in_file = folded_onnx(model, input_format, cast_first=True, fixed_bhw=(None, height, width))
     chosen = _precision(precision, in_file, model)
+    if chosen == "f16" and in_file == "f32" and not _by_flags():
+        folded = in_half(folded)
+    if shortlist is not None:
+        folded = with_shortlist(folded, shortlist) or folded
     batches = _PROFILE if wanted.batch is None else (batch_size,) * 3
     if batch_size > batches[2]:
         batches = (1, batch_size, batch_size)
@@ -131,7 +141,7 @@ def _build(
     builder = trt.Builder(log)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
-    folded = _choose_precision(config, folded, precision)
+    _choose_precision(config, precision)
     network = builder.create_network()
     parser = trt.OnnxParser(network, log)
     if not parser.parse(folded):
@@ -148,20 +158,17 @@ def _build(
     return bytes(plan)
 
 
-def _choose_precision(config: Any, folded: bytes, precision: str) -> bytes:
-    """Tell TensorRT 10 by flags; TensorRT 11 has none and computes in the types of the graph, which are changed then."""
+def _by_flags() -> bool:
+    """Whether a precision is asked for by flags, as in TensorRT 10: 11 has none and computes in the types of the graph."""
+    return hasattr(trt.BuilderFlag, "FP16")
+
+
+def _choose_precision(config: Any, precision: str) -> None:
     flags = trt.BuilderFlag
     if precision == "f32":
         config.clear_flag(flags.TF32)  # which keeps 10 bits of 23
-        return folded
-    by_flags = hasattr(flags, "FP16")
-    if by_flags:
-        wanted = {"f16": ("FP16",), "bf16": ("BF16",), "int8+f16": ("INT8", "FP16")}[precision]
-        for name in wanted:
+    elif _by_flags():
+        for name in {"f16": ("FP16",), "bf16": ("BF16",), "int8+f16": ("INT8", "FP16")}[precision]:
             config.set_flag(getattr(flags, name))
-        return folded
-    if precision == "f16":
-        return in_half(folded)
-    if precision == "bf16":
+    elif precision == "bf16":
         raise EngineError(f"--precision bf16: TensorRT {trt.__version__} computes in the types of the model. Use f16 or f32.")
-    return folded
