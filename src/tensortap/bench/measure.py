@@ -19,6 +19,7 @@ from tensortap.errors import UsageError
 from tensortap.pipeline import Pipeline
 from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.process import OPENCV_THREADS
 from tensortap.portable.runtime import PortableRuntime
 from tensortap.portable.writers import Unfit
 from tensortap.types import Frame, TensorFrame
@@ -101,9 +102,13 @@ class Measurement:
         if streams == case.streams[0]:
             self._latency(engine, self._engine, start_full, wait)
             start, finish = _to_poses(pipeline)
-            rate = self._throughput(engine, self._poses, start, finish)
-            self._poses.efficiencies.append(rate / alone)
-            self._latency(engine, self._poses, start, finish)
+            OPENCV_THREADS.hold()  # as in a run
+            try:
+                rate = self._throughput(engine, self._poses, start, finish)
+                self._poses.efficiencies.append(rate / alone)
+                self._latency(engine, self._poses, start, finish)
+            finally:
+                OPENCV_THREADS.release()
         level = self._whole[streams]
         cpu_before = time.process_time()
         summary = pipeline.run()

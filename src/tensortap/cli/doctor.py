@@ -21,7 +21,7 @@ from tensortap.errors import PluginError, UsageError
 from tensortap.portable.engines.cpu import cpu_features, cpu_name
 from tensortap.portable.engines.gpu import find_gpu, nvidia_gpu_here
 from tensortap.portable.quiet_openvino import import_openvino
-from tensortap.portable.threads import Mode, batches_at_once, decoding_threads, usable_cores
+from tensortap.portable.threads import Mode, batches_at_once, decoding_threads, usable_cores, writing_threads
 from tensortap.registry import (
     AUTO_ENGINES,
     ENGINES,
@@ -151,6 +151,7 @@ def _threads() -> dict[str, dict[str, str]]:
             "mode": mode,
             "openvino": f"{mode.upper()}, {cores} threads",
             "onnxruntime": f"{at_once} x {max(1, cores // at_once)} threads",
+            "gpu": f"{writing_threads(mode, 0) or 'none'} for its pictures",
             "ffmpeg": f"{decoding_threads(files)} a file" if files else "1",
             "opencv": "1",
         }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from tensortap.geometry import Letterbox
 from tensortap.metrics import Durations, StreamStatus
 from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.mux import Mux
-from tensortap.portable.opencv_threads import OPENCV_THREADS
 from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.process import OPENCV_THREADS, SWITCH_INTERVAL, ProcessSetting
 from tensortap.portable.threads import Mode
 from tensortap.portable.writers import UNFIT, PictureWriters, Unfit
 from tensortap.timing import StageClock
@@ -166,7 +166,7 @@ class PortableRuntime:
         """Readers of streams that were removed."""
         self._lock = threading.Lock()
         self._started = self._closed = self._has_live = False
-        self._holds_opencv = False
+        self._held: list[ProcessSetting[Any]] = []
         for source in sources:
             self.add(source)
 
@@ -224,8 +224,9 @@ class PortableRuntime:
             SourceError: a stream broke; raised after the frames of all others.
             EngineError: inference failed.
         """
-        self._holds_opencv = True
-        OPENCV_THREADS.hold()
+        self._held = [OPENCV_THREADS, *([SWITCH_INTERVAL] if self.writers else [])]
+        for setting in self._held:
+            setting.hold()
         with self._lock:
             self._started = True
             for source in self.sources:
@@ -277,9 +278,8 @@ class PortableRuntime:
             self._closed = True
             sources, threads = list(self.sources), dict(self._threads)
             leaving = self._leaving
-        if self._holds_opencv:
-            self._holds_opencv = False
-            OPENCV_THREADS.release()
+        while self._held:
+            self._held.pop().release()
         self._mux.close()
         for source in sources:
             if source.stream.is_live or source.stream.source_id not in threads:

@@ -12,7 +12,7 @@ import pytest
 from media import picture, rotate_by_metadata, write_video
 from tensortap.geometry import LETTERBOX_POLICIES, letterbox
 from tensortap.portable.pixels import BgrPixels, wrap
-from tensortap.portable.preprocess import Preprocessor, _resize_quickly
+from tensortap.portable.preprocess import Preprocessor, _resizing_quickly
 from tensortap.portable.sources.video import VideoSource
 from tensortap.types import Frame, FrameInfo
 
@@ -118,11 +118,26 @@ def test_still_images_are_exact() -> None:
     np.testing.assert_array_equal(written(frame, "ultralytics", (128, 128)), reference(frame, "ultralytics", (128, 128)))
 
 
-@pytest.mark.parametrize("size_wh", [(640, 360), (384, 216), (768, 432), (800, 500), (256, 144)])
+@pytest.mark.parametrize("size_wh", [(640, 360), (768, 432), (800, 500), (256, 144)])
 def test_planes_are_resized_as_opencv_does_but_for_rounding(size_wh: tuple[int, int]) -> None:
     plane = cv2.cvtColor(picture(768, 432), cv2.COLOR_BGR2GRAY)
-    found, before = np.empty(size_wh[::-1], np.uint8), cv2.ipp.useIPP_NotExact()
-    _resize_quickly(plane, found)
-    difference = cv2.absdiff(found, cv2.resize(plane, size_wh))
-    assert difference.max() <= (0 if size_wh == (384, 216) else 1)
+    before = cv2.ipp.useIPP_NotExact()
+    with _resizing_quickly():
+        found = cv2.resize(plane, size_wh)
+    assert cv2.absdiff(found, cv2.resize(plane, size_wh)).max() <= 1
     assert cv2.ipp.useIPP_NotExact() == before
+
+
+@pytest.mark.parametrize(
+    ("width", "policy", "quickly"), [(96, "ultralytics", True), (128, "ultralytics", False), (96, "nvinfer", False)]
+)
+def test_who_is_resized_quickly(monkeypatch: pytest.MonkeyPatch, width: int, policy: str, quickly: bool) -> None:
+    seen: list[bool] = []
+    resize = cv2.resize
+    monkeypatch.setattr(cv2, "resize", lambda *a, **more: seen.append(cv2.ipp.useIPP_NotExact()) or resize(*a, **more))
+    cv2.ipp.setUseIPP_NotExact(True)
+    can = cv2.ipp.useIPP_NotExact()
+    cv2.ipp.setUseIPP_NotExact(False)
+    Preprocessor((64, 64), policy).write(frame_of(picture(width, width), "yuv420p"), np.empty((64, 64, 3), np.uint8))
+    assert seen == [quickly and can] * 3
+    assert not cv2.ipp.useIPP_NotExact()

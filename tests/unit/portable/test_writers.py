@@ -1,0 +1,189 @@
+"""Pictures that threads write while results are looked at."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensortap.errors import EngineError
+from tensortap.portable.engines.replay import ReplayEngine, ReplayRequest
+from tensortap.portable.pixels import BgrPixels
+from tensortap.portable.preprocess import Preprocessor
+from tensortap.portable.runtime import PortableRuntime
+from tensortap.portable.threads import writing_threads
+from tensortap.portable.writers import PictureWriters
+from tensortap.types import Frame, FrameInfo, StreamInfo, TensorFrame
+
+NETWORK_WH = (32, 32)
+SIZES_WH = ((32, 32), (64, 32), (32, 64), (48, 40))
+
+
+class Clip:
+    """A source of a few pictures, each of another size and grey."""
+
+    damaged = 0
+
+    def __init__(self, source_id: int, num_frames: int) -> None:
+        self.stream = StreamInfo(source_id, f"clip{source_id}")
+        self._frames = iter([picture(source_id, index) for index in range(num_frames)])
+
+    def read(self) -> Frame | None:
+        return next(self._frames, None)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def picture(source_id: int, index: int) -> Frame:
+    width, height = size_wh = SIZES_WH[(source_id + index) % len(SIZES_WH)]
+    grey = np.full((height, width, 3), 20 + 4 * index + source_id, np.uint8)
+    return Frame(FrameInfo(source_id, f"clip{source_id}", index, index, size_wh), BgrPixels(grey))
+
+
+class Showing(ReplayEngine):
+    """Gives the pictures back as tensors, as they were when the request was started."""
+
+    def __init__(self, batch_size: int, num_requests: int = 3) -> None:
+        super().__init__(
+            {"seen": np.zeros((*NETWORK_WH, 3), np.uint8)},
+            network_wh=NETWORK_WH,
+            batch_size=batch_size,
+            num_requests=num_requests,
+        )
+        self.requests = [ShowingRequest(self, request.images) for request in self.requests]
+
+
+class ShowingRequest(ReplayRequest):
+    seen: np.ndarray
+
+    def start(self, num_frames: int) -> None:
+        self.seen = self.images[:num_frames].copy()
+
+    def wait(self) -> Mapping[str, np.ndarray]:
+        return {"seen": self.seen}
+
+
+def run(sources: Sequence[Any], engine: ReplayEngine, writers: int, **options: Any) -> PortableRuntime:
+    return PortableRuntime(sources, engine, Preprocessor(NETWORK_WH, "ultralytics"), writing_threads=writers, **options)
+
+
+def frames_of(runtime: PortableRuntime) -> list[TensorFrame]:
+    return [item for item in runtime if isinstance(item, TensorFrame)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+@pytest.mark.parametrize("writers", [1, 3])
+@pytest.mark.parametrize("interval", [0, 1])
+def test_the_same_as_without(batch_size: int, writers: int, interval: int) -> None:
+    found, expected = (
+        frames_of(run([Clip(0, 17), Clip(1, 11)], Showing(batch_size), number, interval=interval)) for number in (writers, 0)
+    )
+    assert len(found) == 28
+    key = lambda frame: (frame.info.source_id, frame.info.index)  # noqa: E731
+    assert [key(frame) for frame in found if not frame.info.source_id] == [(0, index) for index in range(17)]
+    for one, other in zip(sorted(found, key=key), sorted(expected, key=key), strict=True):
+        assert key(one) == key(other)
+        assert one.letterbox is other.letterbox
+        assert [*one.tensors] == [*other.tensors]
+        for name in one.tensors:
+            np.testing.assert_array_equal(one.tensors[name], other.tensors[name])
+
+
+class Broken:
+    """Pixels that nobody can read."""
+
+
+def test_a_frame_that_cannot_be_written_costs_itself_only(caplog: pytest.LogCaptureFixture) -> None:
+    clip = Clip(0, 0)
+    frames = [picture(0, index) for index in range(6)]
+    for index in (1, 2):
+        frames[index] = Frame(frames[index].info, Broken())  # type: ignore[arg-type]
+    clip._frames = iter(frames)
+    runtime = run([clip], Showing(4), 2)
+    found = frames_of(runtime)
+    assert [frame.info.index for frame in found] == [0, 3, 4, 5]
+    assert runtime.damaged == {0: 2}
+    assert caplog.text.count("is left out") == 1
+    reference = frames_of(run([Clip(0, 6)], Showing(4), 0))
+    for frame in found:
+        np.testing.assert_array_equal(frame.tensors["seen"], reference[frame.info.index].tensors["seen"])
+
+
+@pytest.mark.parametrize("error", [EngineError("the GPU refused"), KeyError("a bug")])
+def test_what_goes_wrong_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    where: Any = ShowingRequest if isinstance(error, EngineError) else Preprocessor
+    monkeypatch.setattr(where, "start" if where is ShowingRequest else "write", fail)
+    with pytest.raises(type(error), match=str(error.args[0])):
+        frames_of(run([Clip(0, 9)], Showing(4), 2))
+
+
+def test_threads_end_with_the_run() -> None:
+    before = set(threading.enumerate())
+    runtime = run([Clip(0, 50)], Showing(4), 3)
+    next(iter(runtime))
+    assert any(thread.name.startswith("tensortap-writer") for thread in threading.enumerate())
+    runtime.close()
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_run_that_is_left_waits_for_what_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Showing(2)
+    closed: list[bool] = []
+    monkeypatch.setattr(engine, "close", lambda: closed.append(True))
+    write = Preprocessor.write
+
+    def slowly(self: Preprocessor, frame: Frame, slot: np.ndarray) -> Any:
+        time.sleep(0.02)
+        assert not closed, "a request was written to after its engine was gone"
+        return write(self, frame, slot)
+
+    monkeypatch.setattr(Preprocessor, "write", slowly)
+    runtime = run([Clip(0, 50)], engine, 2)
+    next(iter(runtime))
+    runtime.close()
+    assert closed
+
+
+def test_python_switches_threads_more_often_meanwhile() -> None:
+    before = sys.getswitchinterval()
+    during = []
+    for writers in (0, 2):
+        for _ in run([Clip(0, 3)], Showing(2), writers):
+            during.append(sys.getswitchinterval())
+    assert during == [pytest.approx(before)] * 3 + [pytest.approx(0.0005)] * 3
+    assert sys.getswitchinterval() == pytest.approx(before)
+
+
+def test_batches_of_one_are_written_side_by_side() -> None:
+    engine = Showing(1, num_requests=3)
+    barrier = threading.Barrier(3, timeout=10)
+
+    class Meeting(Preprocessor):
+        def another(self) -> Preprocessor:
+            return Meeting(self.network_wh, self.policy, self.color)
+
+        def write(self, frame: Frame, slot: np.ndarray) -> Any:
+            barrier.wait()
+            return super().write(frame, slot)
+
+    writers = PictureWriters(Meeting(NETWORK_WH, "ultralytics"), engine.requests, 3)
+    futures = [writers.write(request, [picture(0, number)]) for number, request in enumerate(engine.requests)]
+    assert [future.result(10) for future in futures] == [{}, {}, {}]
+    writers.close()
+
+
+def test_who_has_threads_that_write() -> None:
+    assert writing_threads("throughput", 0, cores=16) == 4
+    assert writing_threads("throughput", 0, cores=4) == 2
+    assert writing_threads("throughput", 0, cores=1) == 0
+    assert writing_threads("throughput", 2, cores=16) == 0, "the engine needs the cores"
+    assert writing_threads("latency", 0, cores=16) == 0
