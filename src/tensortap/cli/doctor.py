@@ -151,7 +151,7 @@ def _threads() -> dict[str, dict[str, str]]:
             "mode": mode,
             "openvino": f"{mode.upper()}, {cores} threads",
             "onnxruntime": f"{at_once} x {max(1, cores // at_once)} threads",
-            "gpu": f"{writing_threads(mode, 0) or 'none'} for its pictures",
+            "gpu": f"{writing_threads(mode, 0)} writers",
             "ffmpeg": f"{decoding_threads(files)} a file" if files else "1",
             "opencv": "1",
         }

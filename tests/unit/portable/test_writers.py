@@ -129,7 +129,8 @@ def test_what_goes_wrong_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch, 
 def test_threads_end_with_the_run() -> None:
     before = set(threading.enumerate())
     runtime = run([Clip(0, 50)], Showing(4), 3)
-    next(iter(runtime))
+    items = iter(runtime)
+    next(items)
     assert any(thread.name.startswith("tensortap-writer") for thread in threading.enumerate())
     runtime.close()
     assert set(threading.enumerate()) <= before
@@ -148,7 +149,8 @@ def test_a_run_that_is_left_waits_for_what_is_being_written(monkeypatch: pytest.
 
     monkeypatch.setattr(Preprocessor, "write", slowly)
     runtime = run([Clip(0, 50)], engine, 2)
-    next(iter(runtime))
+    items = iter(runtime)
+    next(items)
     runtime.close()
     assert closed
 
