@@ -276,6 +276,96 @@ def test_a_session_that_fell_back_to_the_processor_is_refused(tmp_path: Path, mo
         cuda_engine()(read_model(path), InputFormat(), network_wh=(64, 64))
 
 
+class Refusing:
+    """ONNX Runtime of a build without something, or of a model that CUDA does not record."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *refused: str) -> None:
+        self.tried: list[dict[str, str]] = []
+        made = onnxruntime.InferenceSession
+
+        def session(model: bytes, options: Any, providers: list[Any]) -> Any:
+            [(_, settings), *_] = providers
+            self.tried.append(settings)
+            if any(name in settings for name in refused):
+                raise ValueError(f"no {refused}")
+            return made(model, options, providers=["CPUExecutionProvider"])
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+        settings = cuda_engine()._settings
+        monkeypatch.setattr(cuda_engine(), "_settings", lambda self, exact: settings(OnAGpu, exact=exact))
+
+
+class OnAGpu:
+    kind = "cuda"
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("refused", "repeats", "tries"), [((), True, 1), (("prefer_nhwc",), True, 2), (("enable_cuda_graph",), False, 3)]
+)
+def test_what_a_build_or_a_model_has_not_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], repeats: bool, tries: int
+) -> None:
+    seen = Refusing(monkeypatch, *refused)
+    engine = make(pose_model(tmp_path / "pose.onnx"), "onnxruntime-cuda")
+    assert engine.repeats == repeats
+    assert len(seen.tried) == tries
+    assert {settings["use_tf32"] for settings in seen.tried} == {"1"}
+    engine.requests[0].start(1)
+    assert engine.requests[0].wait()["output0"].shape == (1, 56, 64)
+    engine.close()
+    make(pose_model(tmp_path / "pose.onnx"), "onnxruntime-cuda", precision="f32").close()
+    assert seen.tried[-1]["use_tf32"] == "0"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_recording_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("tensortap.portable.engines.onnxruntime_cuda")
+    run = module.OnnxRuntimeCudaRequest._run
+
+    def fail(self: Any) -> Any:
+        if self._engine.repeats:
+            raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+        return run(self)
+
+    monkeypatch.setattr(module.OnnxRuntimeCudaRequest, "_run", fail)
+    Refusing(monkeypatch)
+    engine = make(pose_model(tmp_path / "pose.onnx"), "onnxruntime-cuda", batch_size=2)
+    assert not engine.repeats
+    assert engine.outputs == {"output0": (56, 64)}
+    engine.close()
+
+
+@pytest.mark.usefixtures("gpu")
+def test_half_precision_on_request(tmp_path: Path) -> None:
+    path = pose_model(tmp_path / "pose.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    found = {}
+    for precision in ("auto", "f16"):
+        engine = make(path, "onnxruntime-cuda", precision=precision)
+        assert engine.precision == {"auto": "f32"}.get(precision, precision)
+        engine.requests[0].images[...] = images
+        engine.requests[0].start(1)
+        found[precision] = engine.requests[0].wait()["output0"].copy()
+        engine.close()
+    assert found["f16"].dtype == np.float32
+    assert not np.array_equal(found["f16"], found["auto"])
+    np.testing.assert_allclose(found["f16"], found["auto"], atol=0.5, rtol=0.01)
+    with pytest.raises(EngineError, match=r"--precision bf16: ONNX Runtime.*here f32, and turns f32 into f16"):
+        make(path, "onnxruntime-cuda", precision="bf16")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_outputs_of_unknown_size_are_taken_as_they_come(tmp_path: Path) -> None:
+    engine = make(rtmo_model(tmp_path / "rtmo.onnx"), "onnxruntime-cuda")
+    engine.sized = engine.repeats = False
+    for request in engine.requests:
+        request.start(1)
+    shapes = {name: array.shape for name, array in engine.requests[1].wait().items()}
+    assert shapes["keypoints"] == (1, 1, 17, 3)
+    engine.close()
+
+
 def test_tensorrt_says_what_to_install(tmp_path: Path) -> None:
     if not registry.missing_modules(registry.ENGINES["tensorrt"]):
         pytest.skip("it is installed")

@@ -254,27 +254,34 @@ class OnnxRuntimeCudaEngine:
             ort.preload_dlls()  # of NVIDIA's Python packages
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        settings = {"prefer_nhwc": "1", "use_tf32": "0" if exact else "1"} if self.kind == "cuda" else {}
-
-        def load(more: Mapping[str, str]) -> Any:
-            # By default the CPU comes last, for the few operators of shapes that CUDA has not.
-            others = [] if self.provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
-            return ort.InferenceSession(folded, options, providers=[(self.provider, {**settings, **more}), *others])
-
-        try:
+        # By default the CPU comes last, for the few operators of shapes that CUDA has not.
+        others = [] if self.provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
+        refused = ""
+        for settings in self._settings(exact=exact):
             try:
-                session, repeats = load({"enable_cuda_graph": "1"} if self.kind == "cuda" else {}), True
-            except Exception as exc:  # some of its operators are the processor's
-                _log.debug("%s is not recorded by CUDA: %s", model.path.name, first_line(exc))
-                session, repeats = load({}), False
-        except Exception as exc:  # ONNX Runtime's own exceptions have no common base
-            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {first_line(exc)}") from exc
-        if session.get_providers()[0] != self.provider:
-            raise EngineError(
-                f"ONNX Runtime {ort.__version__} could not start CUDA and would have used the processor. CUDA and cuDNN must "
-                'be of the versions that it was built for. Try: pip install "onnxruntime-gpu[cuda,cudnn]"'
-            )
-        return session, repeats
+                session = ort.InferenceSession(folded, options, providers=[(self.provider, settings), *others])
+            except Exception as exc:  # ONNX Runtime's own exceptions have no common base
+                refused = first_line(exc)
+            else:
+                if session.get_providers()[0] == self.provider:
+                    return session, settings.get("enable_cuda_graph") == "1"
+                refused = ""  # it goes on with the processor by itself, and says so on the standard output
+            _log.debug("%s is not loaded with %s: %s", model.path.name, settings, refused)
+        if refused:
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {refused}")
+        raise EngineError(
+            f"ONNX Runtime {ort.__version__} could not start CUDA and would have used the processor. CUDA and cuDNN must "
+            'be of the versions that it was built for. Try: pip install "onnxruntime-gpu[cuda,cudnn]"'
+        )
+
+    def _settings(self, *, exact: bool) -> list[dict[str, str]]:
+        """Of the provider, fastest first: not every build has the layout that convolutions like best, and of models with
+        operators that are left to the processor CUDA records nothing."""
+        if self.kind != "cuda":
+            return [{}]
+        always = {"use_tf32": "0" if exact else "1"}
+        recorded = {**always, "enable_cuda_graph": "1"}
+        return [{**recorded, "prefer_nhwc": "1"}, recorded, always]
 
     @staticmethod
     def _arrays() -> Gpu | None:
@@ -285,7 +292,18 @@ class OnnxRuntimeCudaEngine:
             return None
 
     def _warm_up(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Make the requests and run them, one after the other: what CUDA records must be all that it does meanwhile."""
+        """Make the requests and run them; without a recording if CUDA does not make one."""
+        try:
+            return self._record(shape)
+        except EngineError as exc:
+            if not self.repeats:
+                raise
+            _log.debug("nothing is recorded: %s", exc)
+        self.repeats, self.one_at_a_time = False, nullcontext()
+        return self._record(shape)
+
+    def _record(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """One after the other: what CUDA records must be all that it does meanwhile."""
         self.requests = [OnnxRuntimeCudaRequest(self, shape, number) for number in range(self.streams + 1)]
         outputs: Mapping[str, np.ndarray] = {}
         for request in self.requests:
