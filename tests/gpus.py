@@ -60,9 +60,13 @@ class HostGpu:
     """`Gpu` of portable/engines/gpu.py. Counts what is allocated."""
 
     name = "NVIDIA Fake 1"
+    number = 0
 
     def __init__(self) -> None:
         self.allocations = 0
+
+    def make_current(self) -> None:
+        """There is only one."""
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return self.empty(shape, dtype)

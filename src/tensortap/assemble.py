@@ -281,7 +281,7 @@ def _infer(
         hold_open=settings.keep_running,
         batch_timeout_seconds=timeout if timeout is not None else 0.0 if mode == "latency" else _BATCH_TIMEOUT_SECONDS,
         mode=mode,
-        writing_threads=writing_threads(mode, engine.threads),
+        writing_threads=writing_threads(mode, getattr(engine, "threads", None)),
         clock=clock,
     )
     return _Made([source.stream for source in sources], runtime, [(model, engine)], feeding, reason)

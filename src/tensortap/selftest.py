@@ -17,7 +17,7 @@ from tensortap.pipeline import Decoder
 from tensortap.portable.engines.base import Engine
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.portable.preprocess import Preprocessor
-from tensortap.reading import create_decoder, feeding_for, network_wh_of, own_decoder
+from tensortap.reading import create_decoder, feeding_for, network_wh_of, own_decoder, shortlist_for
 from tensortap.taps import name_of
 from tensortap.types import Poses, TensorFrame
 
@@ -249,7 +249,7 @@ class SelfTest:
                 update={"engine": trial.engine, "precision": trial.asked, "batch_size": batch_size}
             )
             try:
-                engine, _ = create_engine(settings, self._model)
+                engine, _ = create_engine(settings, self._model, shortlist=shortlist_for(settings, self._model))
             except (EngineError, MissingDependencyError, ModelError) as exc:
                 trial.notes.append(f"batch {batch_size}: {exc}" if trial.ran else str(exc))
                 break

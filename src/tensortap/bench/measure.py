@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +20,8 @@ from tensortap.errors import UsageError
 from tensortap.pipeline import Pipeline
 from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.preprocess import Preprocessor
-from tensortap.portable.process import OPENCV_THREADS
 from tensortap.portable.runtime import PortableRuntime
-from tensortap.portable.writers import Unfit
+from tensortap.portable.writers import Started
 from tensortap.types import Frame, TensorFrame
 
 _NUM_FRAMES = 8
@@ -102,13 +102,11 @@ class Measurement:
         if streams == case.streams[0]:
             self._latency(engine, self._engine, start_full, wait)
             start, finish = _to_poses(pipeline)
-            OPENCV_THREADS.hold()  # as in a run
-            try:
+            runtime = pipeline.parts.runtime
+            with runtime.settings() if isinstance(runtime, PortableRuntime) else nullcontext():
                 rate = self._throughput(engine, self._poses, start, finish)
                 self._poses.efficiencies.append(rate / alone)
                 self._latency(engine, self._poses, start, finish)
-            finally:
-                OPENCV_THREADS.release()
         level = self._whole[streams]
         cpu_before = time.process_time()
         summary = pipeline.run()
@@ -180,7 +178,7 @@ def _to_poses(pipeline: Pipeline) -> tuple[Step, Step]:
     runtime = pipeline.parts.runtime
     writers = runtime.writers if isinstance(runtime, PortableRuntime) else None
     placed: dict[int, list[Frame]] = {}
-    started: dict[int, Future[Unfit]] = {}
+    started: dict[int, Future[Started]] = {}
 
     def start(request: Request) -> None:
         chosen = placed[id(request)] = [next(frames) for _ in range(engine.batch_size)]

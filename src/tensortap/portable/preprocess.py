@@ -43,8 +43,8 @@ class Preprocessor:
         return letterbox(self.policy, frame.info.size_wh, self.network_wh)
 
     def write(self, frame: Frame, slot: np.ndarray) -> Letterbox:
-        """Fill one slot, uint8 (H, W, 3), with the letterboxed frame; returns how it was placed."""
-        box = self.letterbox(frame)
+        """Fill one slot, uint8 (H, W, 3), with the letterboxed frame; returns how it was placed. Raises SourceError."""
+        box = self.placed(frame)
         self._pad(slot, box)
         left, top = box.offset_xy
         width, height = box.resized_wh
@@ -57,9 +57,17 @@ class Preprocessor:
                 self._write_planes(frame.pixels, box, target)
         elif isinstance(frame.pixels, BgrPixels):
             self._write_bgr(frame.pixels, box, target)
-        else:
-            raise SourceError(f"Frame {frame.info.index} of {frame.info.source} has no pixels to make a network input from.")
         return box
+
+    def placed(self, frame: Frame) -> Letterbox:
+        """`letterbox` of a frame that is going to be written.
+
+        Raises:
+            SourceError: it has no pixels.
+        """
+        if not isinstance(frame.pixels, (YuvPixels, BgrPixels)):
+            raise SourceError(f"Frame {frame.info.index} of {frame.info.source} has no pixels to make a network input from.")
+        return self.letterbox(frame)
 
     def _pad(self, slot: np.ndarray, box: Letterbox) -> None:
         """Paint the padding, only when the slot last held another letterbox: the picture never touches it."""

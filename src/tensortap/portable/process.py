@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import cv2
@@ -36,6 +37,15 @@ class ProcessSetting(Generic[_Value]):
                 self._before = self._read()
                 self._write(self._value)
             self._holders += 1
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For as long as one is inside."""
+        self.hold()
+        try:
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         """The last one puts back what was before the first `hold`."""

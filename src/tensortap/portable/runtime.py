@@ -8,9 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,9 +23,9 @@ from tensortap.metrics import Durations, StreamStatus
 from tensortap.portable.engines.base import Engine, Request, as_batch
 from tensortap.portable.mux import Mux
 from tensortap.portable.preprocess import Preprocessor
-from tensortap.portable.process import OPENCV_THREADS, SWITCH_INTERVAL, ProcessSetting
+from tensortap.portable.process import OPENCV_THREADS, SWITCH_INTERVAL
 from tensortap.portable.threads import Mode
-from tensortap.portable.writers import UNFIT, PictureWriters, Unfit
+from tensortap.portable.writers import UNFIT, PictureWriters, Started
 from tensortap.timing import StageClock
 from tensortap.types import Frame, StreamEvent, StreamInfo, StreamState, TensorFrame
 
@@ -80,17 +81,20 @@ class _Batch:
     request: Request | None
     frames: list[tuple[Frame, Letterbox, int | None]] = field(default_factory=list)
     num_slots: int = 0
-    started: float = 0.0
-    writing: Future[Unfit] | None = None
+    started: Started = field(default_factory=Started)
+    writing: Future[Started] | None = None
     """Where other threads write its pictures: done when they are written and the request is started."""
 
     def done(self) -> bool:
         """Whether its tensors are there, or an error."""
-        return self.request is None or ((self.writing is None or self.writing.done()) and self.request.done())
+        if self.writing is not None and (not self.writing.done() or self.writing.exception() is not None):
+            return self.writing.done()
+        return self.request is None or self.request.done()
 
-    def started_with(self) -> Unfit:
-        """Wait until it is in the engine. Returns slots whose frames could not be written."""
-        return self.writing.result() if self.writing else {}
+    def wait_for_start(self) -> None:
+        """Until it is in the engine. Raises what hindered it."""
+        if self.writing is not None:
+            self.started = self.writing.result()
 
 
 class PortableRuntime:
@@ -166,7 +170,8 @@ class PortableRuntime:
         """Readers of streams that were removed."""
         self._lock = threading.Lock()
         self._started = self._closed = self._has_live = False
-        self._held: list[ProcessSetting[Any]] = []
+        self._held = ExitStack()
+        """What was changed of the process."""
         for source in sources:
             self.add(source)
 
@@ -224,9 +229,7 @@ class PortableRuntime:
             SourceError: a stream broke; raised after the frames of all others.
             EngineError: inference failed.
         """
-        self._held = [OPENCV_THREADS, *([SWITCH_INTERVAL] if self.writers else [])]
-        for setting in self._held:
-            setting.hold()
+        self._held.enter_context(self.settings())
         with self._lock:
             self._started = True
             for source in self.sources:
@@ -278,8 +281,7 @@ class PortableRuntime:
             self._closed = True
             sources, threads = list(self.sources), dict(self._threads)
             leaving = self._leaving
-        while self._held:
-            self._held.pop().release()
+        self._held.close()
         self._mux.close()
         for source in sources:
             if source.stream.is_live or source.stream.source_id not in threads:
@@ -298,6 +300,12 @@ class PortableRuntime:
         if self.writers is not None:
             self.writers.close()
         self.engine.close()
+
+    @contextmanager
+    def settings(self) -> Iterator[None]:
+        """What a run changes of the process while it goes on."""
+        with OPENCV_THREADS.held(), SWITCH_INTERVAL.held() if self.writers else nullcontext():
+            yield
 
     def _start(self, source: Source) -> None:
         """Begin to read a stream, with the lock held."""
@@ -394,7 +402,7 @@ class PortableRuntime:
         while self._collected and self._place(self._collected[0], batch, idle):
             self._collected.popleft()
         self._clock.lap("preprocess")
-        batch.started = time.monotonic()
+        batch.started = Started()
         if batch.request is not None and not batch.num_slots:  # no frame was fit for it
             idle.appendleft(batch.request)
             batch.request = None
@@ -452,7 +460,7 @@ class PortableRuntime:
                 if self.writers is None:
                     box = self._preprocessor.write(frame, batch.request.images[batch.num_slots])
                 else:
-                    box = self._preprocessor.letterbox(frame)
+                    box = self._preprocessor.placed(frame)
                 batch.frames.append((frame, box, batch.num_slots))
                 batch.num_slots += 1
         except UNFIT as exc:
@@ -472,19 +480,20 @@ class PortableRuntime:
     def _finished(self, batch: _Batch, idle: deque[Request]) -> Iterator[TensorFrame]:
         """The tensors of a batch, frame by frame, once the engine is done with it."""
         outputs: TensorBatch | None = None
-        unfit = batch.started_with()
+        batch.wait_for_start()
         if batch.writing is not None:
             self._clock.lap("preprocess")
         if batch.request is not None:
             outputs = as_batch(batch.request.wait())
-            self.engine_seconds.add(time.monotonic() - batch.started)
+            self.engine_seconds.add(time.monotonic() - batch.started.at)
         self._clock.lap("engine wait")
         trace = tracing.active()
         for frame, box, slot in batch.frames:
             if trace is not None and slot is not None:
                 trace.end("in the engine", frame.info)
-            if slot in unfit:
-                self._leave_out(frame, unfit[slot])
+            if slot is not None and slot in batch.started.unfit:
+                self._leave_out(frame, batch.started.unfit[slot])
+                self._passed[frame.info.source_id] = 0  # the next one is inferred in its place
                 continue
             yield TensorFrame(frame, _NO_TENSORS if slot is None or outputs is None else outputs.frame(slot), box)
             self._clock.restart()

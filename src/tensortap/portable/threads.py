@@ -38,13 +38,13 @@ def decoding_threads(num_inputs: int, cores: int | None = None) -> int:
     return max(1, min(_MOST_DECODING, (cores or usable_cores()) // max(1, num_inputs)))
 
 
-def writing_threads(mode: Mode, engine_threads: int, cores: int | None = None) -> int:
+def writing_threads(mode: Mode, engine_threads: int | None, cores: int | None = None) -> int:
     """Threads that make network inputs beside the one that looks at results: none where the engine needs the cores itself, or
     where there is one picture at a time, which would only be handed about.
 
     Args:
-        engine_threads: those that the engine computes with, 0 on a GPU.
+        engine_threads: those that the engine computes with, 0 on a GPU, `None` where it does not say.
     """
-    if mode == "latency" or engine_threads:
+    if mode == "latency" or engine_threads != 0:
         return 0
     return min(_MOST_WRITING, (cores or usable_cores()) // 2)

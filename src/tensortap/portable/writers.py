@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import cv2
 
@@ -17,8 +18,16 @@ from tensortap.types import Frame
 
 UNFIT = (SourceError, cv2.error, ValueError)
 """What writing a frame raises whose shape nobody would think of."""
-Unfit = dict[int, Exception]
-"""Slot -> why its frame could not be written."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A batch that is in the engine."""
+
+    unfit: Mapping[int, Exception] = field(default_factory=dict)
+    """Slot -> why its frame could not be written."""
+    at: float = field(default_factory=time.monotonic)
+    """When, by `time.monotonic()`."""
 
 
 class PictureWriters:
@@ -38,7 +47,7 @@ class PictureWriters:
         # A pool of one each, because a pool of many gives a slot to any of its threads.
         self._threads = [ThreadPoolExecutor(1, f"tensortap-writer-{number}") for number in range(num_threads)]
 
-    def write(self, request: Request, frames: Sequence[Frame]) -> Future[Unfit]:
+    def write(self, request: Request, frames: Sequence[Frame]) -> Future[Started]:
         """Write one frame after the other into the first slots, then start the request. Returns at once.
 
         The result comes when the request has been started; it raises what `start` or a bug raised.
@@ -63,12 +72,12 @@ class _Work:
     """One batch."""
 
     def __init__(self, request: Request, frames: Sequence[Frame]) -> None:
-        self.done: Future[Unfit] = Future()
+        self.done: Future[Started] = Future()
         self.left = 0
         """Threads that have not written their slots yet."""
         self._request = request
         self._frames = frames
-        self._unfit: Unfit = {}
+        self._unfit: dict[int, Exception] = {}
         self._error: BaseException | None = None
         self._lock = threading.Lock()
 
@@ -98,8 +107,9 @@ class _Work:
         try:
             if self._error is not None:
                 raise self._error
+            started = Started(self._unfit)
             self._request.start(len(self._frames))
         except BaseException as exc:
             self.done.set_exception(exc)
         else:
-            self.done.set_result(self._unfit)
+            self.done.set_result(started)

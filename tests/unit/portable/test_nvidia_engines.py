@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -277,11 +278,12 @@ def test_a_session_that_fell_back_to_the_processor_is_refused(tmp_path: Path, mo
 
 
 class Refusing:
-    """ONNX Runtime of a build without something, or of a model that CUDA does not record."""
+    """ONNX Runtime of a build without something, or of a model that CUDA does not record; and who runs it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *refused: str) -> None:
         self.tried: list[dict[str, str]] = []
-        made = onnxruntime.InferenceSession
+        self.ran_in: list[str] = []
+        made, run = onnxruntime.InferenceSession, onnxruntime.InferenceSession.run_with_iobinding
 
         def session(model: bytes, options: Any, providers: list[Any]) -> Any:
             [(_, settings), *_] = providers
@@ -290,6 +292,11 @@ class Refusing:
                 raise ValueError(f"no {refused}")
             return made(model, options, providers=["CPUExecutionProvider"])
 
+        def run_with_iobinding(of: Any, *arguments: Any) -> None:
+            self.ran_in.append(threading.current_thread().name)
+            run(of, *arguments)
+
+        monkeypatch.setattr(made, "run_with_iobinding", run_with_iobinding)
         monkeypatch.setattr(onnxruntime, "InferenceSession", session)
         settings = cuda_engine()._settings
         monkeypatch.setattr(cuda_engine(), "_settings", lambda self, exact: settings(OnAGpu, exact=exact))
@@ -297,6 +304,7 @@ class Refusing:
 
 class OnAGpu:
     kind = "cuda"
+    number = 0
 
 
 @pytest.mark.usefixtures("gpu")
@@ -319,21 +327,77 @@ def test_what_a_build_or_a_model_has_not_is_done_without(
 
 
 @pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("repeats", [True, False])
+def test_what_is_repeated_runs_where_it_was_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeats: bool) -> None:
+    seen = Refusing(monkeypatch, *([] if repeats else ["enable_cuda_graph"]))
+    engine = make(pose_model(tmp_path / "pose.onnx"), "onnxruntime-cuda", streams=3)
+    for _ in range(20):
+        for request in engine.requests:
+            request.start(1)
+        for request in engine.requests:
+            request.wait()
+    engine.close()
+    assert (len(set(seen.ran_in)) == 1) == repeats
+
+
+@pytest.mark.usefixtures("gpu")
 def test_a_recording_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("tensortap.portable.engines.onnxruntime_cuda")
     run = module.OnnxRuntimeCudaRequest._run
+    sessions: list[Any] = []
 
     def fail(self: Any) -> Any:
         if self._engine.repeats:
+            sessions.append(self._engine.session)
             raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+        assert self._engine.session not in sessions, "one in which a recording has failed"
         return run(self)
 
     monkeypatch.setattr(module.OnnxRuntimeCudaRequest, "_run", fail)
-    Refusing(monkeypatch)
+    seen = Refusing(monkeypatch)
     engine = make(pose_model(tmp_path / "pose.onnx"), "onnxruntime-cuda", batch_size=2)
     assert not engine.repeats
+    assert len(seen.tried) == 3
     assert engine.outputs == {"output0": (56, 64)}
     engine.close()
+
+
+@pytest.mark.usefixtures("gpu")
+def test_an_output_of_which_not_even_the_rank_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Refusing(monkeypatch)
+    engine = make(either_rank(tmp_path / "either.onnx"), "onnxruntime-cuda", network_wh=(48, 32))
+    assert not engine.sized
+    assert not engine.repeats
+    engine.requests[0].start(1)
+    assert engine.requests[0].wait()["loose"].shape == (1, 2, 3)
+    engine.close()
+
+
+def either_rank(path: Path) -> Path:
+    """A model with an output of two or of three axes, as the picture decides."""
+    from onnx import helper, save
+
+    def branch(name: str, shape: list[int]) -> Any:
+        value = helper.make_tensor(f"{name}_value", TensorProto.FLOAT, shape, [0.0] * 6)
+        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node("Constant", [], [name], value=value)], name, [], [output])
+
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["most"], keepdims=0),
+        helper.make_node("Less", ["most", "limit"], ["is_dark"]),
+        helper.make_node(
+            "If", ["is_dark"], ["loose"], then_branch=branch("flat", [2, 3]), else_branch=branch("deep", [1, 2, 3])
+        ),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "either",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 32, 48])],
+        [helper.make_tensor_value_info("loose", TensorProto.FLOAT, None)],
+        [helper.make_tensor("limit", TensorProto.FLOAT, [], [2.0])],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
 
 
 @pytest.mark.usefixtures("gpu")

@@ -137,6 +137,17 @@ def test_what_is_broken_is_told(tmp_path: Path, row: int, value: float) -> None:
     assert sum(decoder.rejected[0].values()) == 1
 
 
+@pytest.mark.parametrize("num_class", [0, 1, 2])
+@pytest.mark.parametrize("opset", [13, 18])
+def test_no_number_in_any_class_is_told(tmp_path: Path, num_class: int, opset: int) -> None:
+    values = crowd(2, 3)
+    values[1, 4 + num_class, int(values[1, 4:7].max(axis=0).argmin())] = np.nan
+    model = passing_through(tmp_path / "a.onnx", num_rows=58, opset=opset)
+    decoder, reference = YoloPoseDecoder(num_classes=3), YoloPoseDecoder(num_classes=3)
+    assert_same_people(decoder, reference, picked(model, values, Shortlist("output0", 3, size=100)), values)
+    assert sum(decoder.rejected[0].values()) == 1
+
+
 def test_nothing_but_zeros_is_told(tmp_path: Path) -> None:
     values = np.zeros((2, 56, NUM_ANCHORS), np.float32)
     batch = picked(passing_through(tmp_path / "a.onnx"), values, Shortlist("output0", 1, size=100))

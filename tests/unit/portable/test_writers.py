@@ -99,13 +99,22 @@ class Broken:
     """Pixels that nobody can read."""
 
 
-def test_a_frame_that_cannot_be_written_costs_itself_only(caplog: pytest.LogCaptureFixture) -> None:
+def broken_clip(num_frames: int, *broken: int, pixels: Any) -> Clip:
     clip = Clip(0, 0)
-    frames = [picture(0, index) for index in range(6)]
-    for index in (1, 2):
-        frames[index] = Frame(frames[index].info, Broken())  # type: ignore[arg-type]
+    frames = [picture(0, index) for index in range(num_frames)]
+    for index in broken:
+        frames[index] = Frame(frames[index].info, pixels)
     clip._frames = iter(frames)
-    runtime = run([clip], Showing(4), 2)
+    return clip
+
+
+NO_PICTURE = BgrPixels(np.zeros((32, 32, 3), np.int64))
+"""Pixels that OpenCV refuses."""
+
+
+@pytest.mark.parametrize("pixels", [Broken(), NO_PICTURE], ids=["none", "refused"])
+def test_a_frame_that_cannot_be_written_costs_itself_only(caplog: pytest.LogCaptureFixture, pixels: Any) -> None:
+    runtime = run([broken_clip(6, 1, 2, pixels=pixels)], Showing(4), 2)
     found = frames_of(runtime)
     assert [frame.info.index for frame in found] == [0, 3, 4, 5]
     assert runtime.damaged == {0: 2}
@@ -113,6 +122,33 @@ def test_a_frame_that_cannot_be_written_costs_itself_only(caplog: pytest.LogCapt
     reference = frames_of(run([Clip(0, 6)], Showing(4), 0))
     for frame in found:
         np.testing.assert_array_equal(frame.tensors["seen"], reference[frame.info.index].tensors["seen"])
+
+
+def test_the_next_frame_is_inferred_in_place_of_one_that_cannot_be_written() -> None:
+    for writers, pixels in ((0, Broken()), (0, NO_PICTURE), (2, Broken())):
+        found = frames_of(run([broken_clip(8, 0, pixels=pixels)], Showing(4), writers, interval=2))
+        assert [frame.info.index for frame in found if frame.tensors] == [1, 4, 7]
+    found = frames_of(run([broken_clip(30, 0, pixels=NO_PICTURE)], Showing(2), 2, interval=2))
+    assert len(found) == 29
+    assert 9 <= sum(bool(frame.tensors) for frame in found) <= 10
+
+
+class Camera(Clip):
+    """Live, so that the runtime looks whether a batch is done."""
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__(0, num_frames)
+        self.stream = StreamInfo(0, "cam", is_live=True)
+
+
+def test_a_start_that_fails_ends_a_live_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise EngineError("the GPU refused")
+
+    monkeypatch.setattr(ShowingRequest, "start", fail)
+    monkeypatch.setattr(ShowingRequest, "done", lambda self: False)
+    with pytest.raises(EngineError, match="refused"):
+        frames_of(run([Camera(9)], Showing(4), 2))
 
 
 @pytest.mark.parametrize("error", [EngineError("the GPU refused"), KeyError("a bug")])
@@ -179,7 +215,7 @@ def test_batches_of_one_are_written_side_by_side() -> None:
 
     writers = PictureWriters(Meeting(NETWORK_WH, "ultralytics"), engine.requests, 3)
     futures = [writers.write(request, [picture(0, number)]) for number, request in enumerate(engine.requests)]
-    assert [future.result(10) for future in futures] == [{}, {}, {}]
+    assert [future.result(10).unfit for future in futures] == [{}, {}, {}]
     writers.close()
 
 
@@ -188,4 +224,5 @@ def test_who_has_threads_that_write() -> None:
     assert writing_threads("throughput", 0, cores=4) == 2
     assert writing_threads("throughput", 0, cores=1) == 0
     assert writing_threads("throughput", 2, cores=16) == 0, "the engine needs the cores"
+    assert writing_threads("throughput", None, cores=16) == 0, "nobody knows"
     assert writing_threads("latency", 0, cores=16) == 0

@@ -33,7 +33,10 @@ class Request(Protocol):
         ...
 
     def start(self, num_frames: int) -> None:
-        """Begin inference of the first `num_frames` pictures and return at once."""
+        """Begin inference of the first `num_frames` pictures and return at once.
+
+        Where the engine says that it computes with 0 threads, several write its pictures, and any of them may call it.
+        """
         ...
 
     def done(self) -> bool:

@@ -83,15 +83,15 @@ def with_shortlist(folded: bytes, shortlist: Shortlist) -> bytes | None:
     size, num_rows = min(shortlist.size, dims[anchors].dim_value), dims[rows].dim_value
     picking = _Nodes("tensortap_shortlist")
     scores = picking.add("Slice", shortlist.output, np.array([4]), np.array([4 + shortlist.num_classes]), np.array([rows]))
+    # What is no number is not sorted, and the largest of several passes over it: it comes first, so that it is told.
+    first = np.array(np.inf, helper.tensor_dtype_to_np_dtype(element))
+    scores = picking.add("Where", picking.add("IsNaN", scores), first, scores)
     if shortlist.num_classes == 1:
         scores = picking.add("Squeeze", scores, np.array([rows]))
     elif opset < 18:
         scores = picking.add("ReduceMax", scores, axes=[rows], keepdims=0)
     else:
         scores = picking.add("ReduceMax", scores, np.array([rows]), keepdims=0)
-    # What is no number is never sorted: it comes first, so that it is told.
-    first = np.array(np.inf, helper.tensor_dtype_to_np_dtype(element))
-    scores = picking.add("Where", picking.add("IsNaN", scores), first, scores)
     picking.nodes.append(
         helper.make_node(
             "TopK",
@@ -145,7 +145,7 @@ def in_half(folded: bytes) -> bytes:
     """The model in float16, by ONNX Runtime's converter; its inputs and outputs keep their types.
 
     Raises:
-        EngineError: the converter is not installed.
+        EngineError: the converter is not installed, or cannot convert this model.
     """
     try:
         from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -154,7 +154,10 @@ def in_half(folded: bytes) -> bytes:
             "--precision f16: the model is turned into f16 by onnxruntime, which is not installed. Export it so, or: "
             "pip install onnxruntime"
         ) from exc
-    proto = convert_float_to_float16(onnx.load_from_string(folded), keep_io_types=True)
+    try:
+        proto = convert_float_to_float16(onnx.load_from_string(folded), keep_io_types=True)
+    except Exception as exc:  # of somebody else's code
+        raise EngineError(f"--precision f16: onnxruntime cannot turn this model into f16: {exc}") from exc
     converted: bytes = proto.SerializeToString()
     return converted
 

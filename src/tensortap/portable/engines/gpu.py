@@ -57,6 +57,12 @@ class Gpu(Protocol):
 
     name: str
     """As its maker calls it."""
+    number: int
+    """As CUDA counts those that it may use."""
+
+    def make_current(self) -> None:
+        """In the calling thread, for what it does from now on: CUDA has a current device for each."""
+        ...
 
     def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
         """Page-locked memory of the host, which the device reads and writes while the program goes on."""
@@ -121,9 +127,13 @@ class CupyGpu:
         import cupy
 
         self._cupy = cupy
-        told = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"]
+        self.number = int(cupy.cuda.runtime.getDevice())
+        told = cupy.cuda.runtime.getDeviceProperties(self.number)["name"]
         self.name = told.decode() if isinstance(told, bytes) else str(told)
         self._ahead = cupy.cuda.Stream(non_blocking=True, priority=_FIRST)
+
+    def make_current(self) -> None:
+        self._cupy.cuda.runtime.setDevice(self.number)
 
     def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
         size = int(np.prod(shape, dtype=np.int64))
@@ -186,8 +196,12 @@ class TorchGpu:
         import torch
 
         self._torch = torch
-        self.name = str(torch.cuda.get_device_name(torch.cuda.current_device()))
+        self.number = int(torch.cuda.current_device())
+        self.name = str(torch.cuda.get_device_name(self.number))
         self._ahead = torch.cuda.Stream(priority=_FIRST)
+
+    def make_current(self) -> None:
+        self._torch.cuda.set_device(self.number)
 
     def pinned(self, shape: _Shape, dtype: Any) -> np.ndarray:
         array: np.ndarray = self._torch.empty(shape, dtype=self._type(dtype), pin_memory=True).numpy()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -50,15 +48,14 @@ class OnnxRuntimeCudaRequest:
     def __init__(self, engine: OnnxRuntimeCudaEngine, shape: tuple[int, ...], number: int) -> None:
         self.images = engine.pinned(shape)
         self._engine = engine
-        self._input = ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.uint8, engine.kind, 0)
+        self._input = engine.on_device(shape, np.uint8)
         self._binding = engine.session.io_binding()
         self._binding.bind_ortvalue_input(engine.input_name, self._input)
         self._options = ort.RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", str(number) if engine.repeats else _NO_GRAPH)
         for name, (size, dtype) in zip(engine.fetched, engine.sizes, strict=True):
             if engine.sized:
-                kept = ort.OrtValue.ortvalue_from_shape_and_type(list(size), dtype, engine.kind, 0)
-                self._binding.bind_ortvalue_output(name, kept)
+                self._binding.bind_ortvalue_output(name, engine.on_device(size, dtype))
         self._shortlist = engine.shortlist_copier()
         self._result: Future[_Result] | None = None
         self._num_frames = 0
@@ -94,9 +91,9 @@ class OnnxRuntimeCudaRequest:
         if not engine.sized:
             self._binding.clear_binding_outputs()
             for name in engine.fetched:
-                self._binding.bind_output(name, engine.kind, 0)  # from ONNX Runtime's arena, which keeps what it once had
-        with engine.one_at_a_time:
-            engine.session.run_with_iobinding(self._binding, self._options)
+                # From ONNX Runtime's arena, which keeps what it once had.
+                self._binding.bind_output(name, engine.kind, engine.number)
+        engine.run(self._binding, self._options)
         values = self._binding.get_outputs()
         picked = self._shortlist.copy(*values[-2:]) if self._shortlist else None
         return dict(zip(engine.output_names, values, strict=False)), picked
@@ -112,6 +109,7 @@ class _ShortlistCopier:
 
     def copy(self, values: Any, anchors: Any) -> Shortlisted:
         """Waits for it."""
+        self._gpu.make_current()
         for found, pinned in zip((values, anchors), self._pinned, strict=True):
             self._stream.download(self._gpu.view(found.data_ptr(), pinned.shape, pinned.dtype, found), pinned)
         self._stream.record().wait()
@@ -185,25 +183,18 @@ class OnnxRuntimeCudaEngine:
         self._shortlisted = shortlist.output if shortlist and picking else None
         """The output out of which the model picks."""
         folded = picking or folded
-        self.session, self.repeats = self._load(folded, model, exact=precision == "f32")
+        self.number = self._gpu.number if self._gpu else 0
+        """Of the GPU, as CUDA counts them."""
+        self.device = self._gpu.name if self._gpu else "GPU 0"
         self.batch_size = batch_size
         self.output_names = [output.name for output in model.outputs]
-        outputs = self.session.get_outputs()
-        self.fetched = [output.name for output in outputs]
-        self.sizes = [(output.shape, _NUMPY_TYPES[output.type]) for output in outputs]
-        """Shape and type of what is fetched; axes that only the picture decides have names instead of sizes."""
-        self._types = {name: dtype for name, (_, dtype) in zip(self.output_names, self.sizes, strict=False)}
-        self.sized = all(isinstance(side, int) for size, _ in self.sizes for side in size)
-        self.repeats &= self.sized
-        self.one_at_a_time: AbstractContextManager[object] = threading.Lock() if self.repeats else nullcontext()
-        """What CUDA repeats, it does one after the other."""
-        self.input_name = self.session.get_inputs()[0].name
-        self.device = self._gpu.name if self._gpu else "GPU 0"
-        self._batch_axis: BatchAxis | None = None
         self.workers = ThreadPoolExecutor(self.streams, thread_name_prefix="tensortap-onnxruntime-cuda")
+        self._runner = ThreadPoolExecutor(1, thread_name_prefix="tensortap-onnxruntime-cuda-graphs")
+        """Runs what CUDA repeats: ONNX Runtime keeps what is recorded for the thread that recorded it."""
         self.requests: Sequence[OnnxRuntimeCudaRequest] = []
+        self._batch_axis: BatchAxis | None = None
         try:
-            self.outputs = self._warm_up(shape)
+            self.outputs = self._started(folded, model, shape, exact=precision == "f32")
         except Exception as exc:
             self.close()
             if isinstance(exc, EngineError):
@@ -213,6 +204,18 @@ class OnnxRuntimeCudaEngine:
     def close(self) -> None:
         """Wait for what is in flight and end the worker threads."""
         self.workers.shutdown(wait=True, cancel_futures=True)
+        self._runner.shutdown(wait=True)
+
+    def run(self, binding: Any, options: Any) -> None:
+        """Infer, and wait for it."""
+        if self.repeats:
+            self._runner.submit(self.session.run_with_iobinding, binding, options).result()
+        else:
+            self.session.run_with_iobinding(binding, options)
+
+    def on_device(self, shape: Sequence[int], dtype: Any) -> Any:
+        """An `OrtValue` in the memory of the GPU."""
+        return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, self.kind, self.number)
 
     def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
         """Memory of the host for pictures, which the device reads by itself where there are arrays for it; zeros."""
@@ -244,44 +247,49 @@ class OnnxRuntimeCudaEngine:
             shortlisted[self._shortlisted] = Shortlisted(picked.anchors[:num_frames], picked.values[:num_frames])
         return TensorBatch(arrays, copy, gpu.computing, shortlisted)
 
-    def _load(self, folded: bytes, model: ModelInfo, *, exact: bool) -> tuple[Any, bool]:
-        """A session on the GPU, and whether CUDA may repeat what it has recorded of it.
+    def _started(self, folded: bytes, model: ModelInfo, shape: tuple[int, ...], *, exact: bool) -> dict[str, tuple[int, ...]]:
+        """Load the model and run it, in the fastest way that does. Returns the shapes of its outputs.
 
         Raises:
-            EngineError: it cannot be loaded, or ONNX Runtime would go on with the processor, as it does without CUDA.
+            EngineError: it cannot be loaded or run, or ONNX Runtime would go on with the processor, as it does without CUDA.
         """
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # of NVIDIA's Python packages
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        # By default the CPU comes last, for the few operators of shapes that CUDA has not.
-        others = [] if self.provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
-        refused = ""
+        refused: EngineError | None = None
         for settings in self._settings(exact=exact):
             try:
-                session = ort.InferenceSession(folded, options, providers=[(self.provider, settings), *others])
-            except Exception as exc:  # ONNX Runtime's own exceptions have no common base
-                refused = first_line(exc)
-            else:
-                if session.get_providers()[0] == self.provider:
-                    return session, settings.get("enable_cuda_graph") == "1"
-                refused = ""  # it goes on with the processor by itself, and says so on the standard output
-            _log.debug("%s is not loaded with %s: %s", model.path.name, settings, refused)
-        if refused:
-            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {refused}")
-        raise EngineError(
-            f"ONNX Runtime {ort.__version__} could not start CUDA and would have used the processor. CUDA and cuDNN must "
-            'be of the versions that it was built for. Try: pip install "onnxruntime-gpu[cuda,cudnn]"'
-        )
+                session = self._load(folded, model, settings)
+                return self._warm_up(session, shape, repeats="enable_cuda_graph" in settings)
+            except EngineError as exc:
+                _log.debug("%s does not run with %s: %s", model.path.name, settings, exc)
+                refused = exc
+        assert refused is not None
+        raise refused
 
     def _settings(self, *, exact: bool) -> list[dict[str, str]]:
         """Of the provider, fastest first: not every build has the layout that convolutions like best, and of models with
         operators that are left to the processor CUDA records nothing."""
         if self.kind != "cuda":
             return [{}]
-        always = {"use_tf32": "0" if exact else "1"}
+        always = {"device_id": str(self.number), "use_tf32": "0" if exact else "1"}
         recorded = {**always, "enable_cuda_graph": "1"}
         return [{**recorded, "prefer_nhwc": "1"}, recorded, always]
+
+    def _load(self, folded: bytes, model: ModelInfo, settings: Mapping[str, str]) -> Any:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        # By default the CPU comes last, for the few operators of shapes that CUDA has not.
+        others = [] if self.provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
+        try:
+            session = ort.InferenceSession(folded, options, providers=[(self.provider, dict(settings)), *others])
+        except Exception as exc:  # ONNX Runtime's own exceptions have no common base
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {model.path.name}: {first_line(exc)}") from exc
+        if session.get_providers()[0] != self.provider:
+            raise EngineError(
+                f"ONNX Runtime {ort.__version__} could not start CUDA and would have used the processor. CUDA and cuDNN must "
+                'be of the versions that it was built for. Try: pip install "onnxruntime-gpu[cuda,cudnn]"'
+            )
+        return session
 
     @staticmethod
     def _arrays() -> Gpu | None:
@@ -291,26 +299,26 @@ class OnnxRuntimeCudaEngine:
         except (MissingDependencyError, EngineError):
             return None
 
-    def _warm_up(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Make the requests and run them; without a recording if CUDA does not make one."""
-        try:
-            return self._record(shape)
-        except EngineError as exc:
-            if not self.repeats:
-                raise
-            _log.debug("nothing is recorded: %s", exc)
-        self.repeats, self.one_at_a_time = False, nullcontext()
-        return self._record(shape)
-
-    def _record(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """One after the other: what CUDA records must be all that it does meanwhile."""
+    def _warm_up(self, session: Any, shape: tuple[int, ...], *, repeats: bool) -> dict[str, tuple[int, ...]]:
+        """Make the requests and run them, one after the other: what CUDA records must be all that it does meanwhile."""
+        self.session = session
+        self.input_name = session.get_inputs()[0].name
+        outputs = session.get_outputs()
+        self.fetched = [output.name for output in outputs]
+        self.sizes = [(output.shape, _NUMPY_TYPES[output.type]) for output in outputs]
+        """Shape and type of what is fetched; axes that only the picture decides have names instead of sizes."""
+        self._types = {name: dtype for name, (_, dtype) in zip(self.output_names, self.sizes, strict=False)}
+        # One of an unknown rank looks as if it had no axes.
+        self.sized = all(size and all(isinstance(side, int) for side in size) for size, _ in self.sizes)
+        self.repeats = repeats and self.sized
+        self._batch_axis = None
         self.requests = [OnnxRuntimeCudaRequest(self, shape, number) for number in range(self.streams + 1)]
-        outputs: Mapping[str, np.ndarray] = {}
+        batch: Mapping[str, np.ndarray] = {}
         for request in self.requests:
-            for _ in range(_RUNS_TO_RECORD):
+            for _ in range(_RUNS_TO_RECORD if self.repeats else 1):
                 request.start(self.batch_size)
-                outputs = request.wait()
-        arrays = outputs.arrays if isinstance(outputs, TensorBatch) else outputs
+                batch = request.wait()
+        arrays = batch.arrays if isinstance(batch, TensorBatch) else batch
         return {name: tuple(array.shape[1:]) for name, array in arrays.items()}
 
 

@@ -68,6 +68,7 @@ class TensorRtRequest:
         """
         self._num_frames = num_frames
         try:
+            self._engine.gpu.make_current()  # the caller may be a thread that writes pictures
             self._shape_for(num_frames if self._engine.dynamic else self._engine.batch_size)
             self._stream.upload(self.images, self._input)
             if not self._context.execute_async_v3(self._stream.handle):
