@@ -271,6 +271,8 @@ def test_onnxruntime_without_cuda_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_a_session_that_fell_back_to_the_processor_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("it has CUDA")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     path = pose_model(tmp_path / "pose.onnx")
     with pytest.raises(EngineError, match="would have used the processor"):
@@ -446,6 +448,7 @@ def test_neither_cupy_nor_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("here", [True, False])
 def test_auto_takes_the_gpu_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool) -> None:
+    pytest.importorskip("openvino")
     monkeypatch.setattr("tensortap.assemble_engine.nvidia_gpu_here", lambda: here)
     path = pose_model(tmp_path / "pose.onnx")
     engine, _ = create_engine(Settings.checked(inputs="a.mp4", model=path), read_model(path))

@@ -271,7 +271,9 @@ class OnnxRuntimeCudaEngine:
         operators that are left to the processor CUDA records nothing."""
         if self.kind != "cuda":
             return [{}]
-        always = {"device_id": str(self.number), "use_tf32": "0" if exact else "1"}
+        always = {"use_tf32": "0" if exact else "1"}
+        if self.number:  # ONNX Runtime 1.31 warns of the first one if it is named
+            always["device_id"] = str(self.number)
         recorded = {**always, "enable_cuda_graph": "1"}
         return [{**recorded, "prefer_nhwc": "1"}, recorded, always]
 
