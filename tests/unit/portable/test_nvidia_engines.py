@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +342,77 @@ def test_what_is_repeated_runs_where_it_was_recorded(tmp_path: Path, monkeypatch
             request.wait()
     engine.close()
     assert (len(set(seen.ran_in)) == 1) == repeats
+
+
+@pytest.mark.usefixtures("gpu")
+def test_nobody_else_uses_the_gpu_while_it_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("tensortap.portable.engines.onnxruntime_cuda")
+    Refusing(monkeypatch)
+    path = pose_model(tmp_path / "pose.onnx")
+    first = make(path, "onnxruntime-cuda")
+    infer = module.OnnxRuntimeCudaRequest._infer
+    at_work: set[Any] = set()
+    met: list[set[Any]] = []
+
+    def watched(self: Any) -> Any:
+        at_work.add(self._engine)
+        if self._engine.using_gpu().__class__ is nullcontext:
+            met.append(set(at_work))
+        try:
+            return infer(self)
+        finally:
+            at_work.discard(self._engine)
+
+    monkeypatch.setattr(module.OnnxRuntimeCudaRequest, "_infer", watched)
+    stop = threading.Event()
+
+    def use() -> None:
+        while not stop.is_set():
+            first.requests[0].start(1)
+            first.requests[0].wait()["output0"]
+
+    user = threading.Thread(target=use)
+    user.start()
+    others = [make(path, "onnxruntime-cuda") for _ in range(5)]
+    stop.set()
+    user.join(30)
+    assert not user.is_alive()
+    assert len(met) == sum(3 * len(other.requests) for other in others)
+    assert all(len(engines) == 1 for engines in met)
+    for engine in (first, *others):
+        engine.close()
+
+
+def test_recordings_and_uses_take_turns() -> None:
+    recording = gpus._Recording()
+    order: list[str] = []
+    entered, leave = threading.Event(), threading.Event()
+
+    def use(name: str) -> None:
+        with recording.using():
+            order.append(name)
+            entered.set()
+            leave.wait(10)
+
+    def record() -> None:
+        with recording.recording():
+            order.append("recorded")
+
+    first = threading.Thread(target=use, args=("first",))
+    first.start()
+    assert entered.wait(10)
+    recorder = threading.Thread(target=record)
+    recorder.start()
+    while not recording._records:
+        time.sleep(0.001)
+    late = threading.Thread(target=use, args=("late",))
+    late.start()
+    time.sleep(0.02)
+    assert order == ["first"]
+    leave.set()
+    for thread in (first, recorder, late):
+        thread.join(10)
+    assert order == ["first", "recorded", "late"]
 
 
 @pytest.mark.usefixtures("gpu")

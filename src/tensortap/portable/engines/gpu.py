@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from shutil import which
 from typing import Any, Protocol
@@ -87,6 +88,51 @@ class Gpu(Protocol):
     def computing(self) -> AbstractContextManager[object]:
         """Inside of it, arrays are computed apart from the inference that is under way, and before what waits of it."""
         ...
+
+
+class _Recording:
+    """One thread records what a GPU does, or any number use one.
+
+    While CUDA records (`cudaStreamCaptureModeGlobal`, which ONNX Runtime asks for), it refuses to take memory and to wait, in
+    every thread of the process.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._users = 0
+        self._records = False
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """Work on a GPU, of whichever engine. Not to be entered twice by a thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._records)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                if not self._users:
+                    self._changed.notify_all()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """The only work on a GPU, in this thread and in those that work for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._records)
+            self._records = True  # nobody else begins
+            self._changed.wait_for(lambda: not self._users)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._records = False
+                self._changed.notify_all()
+
+
+RECORDING = _Recording()
+"""Of this process."""
 
 
 def nvidia_gpu_here() -> bool:

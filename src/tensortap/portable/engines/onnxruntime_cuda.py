@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tensortap.batches import Shortlist, Shortlisted, TensorBatch
 from tensortap.errors import EngineError, MissingDependencyError
 from tensortap.portable.engines.base import BatchAxis, InputFormat, first_line, read_only
 from tensortap.portable.engines.fold import folded_onnx, in_half, with_shortlist
-from tensortap.portable.engines.gpu import Gpu, find_gpu
+from tensortap.portable.engines.gpu import RECORDING, Gpu, find_gpu
 from tensortap.portable.model import ModelInfo, image_input
 from tensortap.portable.threads import Mode
 
@@ -86,6 +87,10 @@ class OnnxRuntimeCudaRequest:
         return self._engine.split(values, picked, self._num_frames)
 
     def _run(self) -> _Result:
+        with self._engine.using_gpu():
+            return self._infer()
+
+    def _infer(self) -> _Result:
         engine = self._engine
         self._input.update_inplace(self.images)
         if not engine.sized:
@@ -178,7 +183,8 @@ class OnnxRuntimeCudaEngine:
         self.precision = in_file if precision == "auto" else precision
         if self.precision != in_file:
             folded = in_half(folded)
-        self._gpu = self._arrays()
+        with RECORDING.using():
+            self._gpu = self._arrays()
         picking = with_shortlist(folded, shortlist) if shortlist and self._gpu else None
         self._shortlisted = shortlist.output if shortlist and picking else None
         """The output out of which the model picks."""
@@ -193,6 +199,8 @@ class OnnxRuntimeCudaEngine:
         """Runs what CUDA repeats: ONNX Runtime keeps what is recorded for the thread that recorded it."""
         self.requests: Sequence[OnnxRuntimeCudaRequest] = []
         self._batch_axis: BatchAxis | None = None
+        self._records = False
+        """Whether this is what nobody else uses the GPU for."""
         try:
             self.outputs = self._started(folded, model, shape, exact=precision == "f32")
         except Exception as exc:
@@ -212,6 +220,10 @@ class OnnxRuntimeCudaEngine:
             self._runner.submit(self.session.run_with_iobinding, binding, options).result()
         else:
             self.session.run_with_iobinding(binding, options)
+
+    def using_gpu(self) -> AbstractContextManager[object]:
+        """What to be inside of while one uses the GPU: nobody else may while CUDA records."""
+        return nullcontext() if self._records else RECORDING.using()
 
     def on_device(self, shape: Sequence[int], dtype: Any) -> Any:
         """An `OrtValue` in the memory of the GPU."""
@@ -233,10 +245,17 @@ class OnnxRuntimeCudaEngine:
             self._batch_axis = BatchAxis({name: _Shaped(value) for name, value in values.items()}, self.batch_size)
         axis, gpu = self._batch_axis, self._gpu
         if gpu is None:
-            return axis.split({name: value.numpy() for name, value in values.items()}, num_frames)
+            with self.using_gpu():
+                return axis.split({name: value.numpy() for name, value in values.items()}, num_frames)
 
         def copy(name: str) -> np.ndarray:
-            return axis.split({name: values[name].numpy()}, num_frames)[name]
+            with RECORDING.using():
+                return axis.split({name: values[name].numpy()}, num_frames)[name]
+
+        @contextmanager
+        def computing() -> Iterator[None]:
+            with RECORDING.using(), gpu.computing():
+                yield
 
         arrays = {
             name: axis.frames(name, gpu.view(value.data_ptr(), tuple(value.shape()), self._types[name], value), num_frames)
@@ -245,7 +264,7 @@ class OnnxRuntimeCudaEngine:
         shortlisted = {}
         if picked is not None and self._shortlisted is not None:
             shortlisted[self._shortlisted] = Shortlisted(picked.anchors[:num_frames], picked.values[:num_frames])
-        return TensorBatch(arrays, copy, gpu.computing, shortlisted)
+        return TensorBatch(arrays, copy, computing, shortlisted)
 
     def _started(self, folded: bytes, model: ModelInfo, shape: tuple[int, ...], *, exact: bool) -> dict[str, tuple[int, ...]]:
         """Load the model and run it, in the fastest way that does. Returns the shapes of its outputs.
@@ -257,12 +276,18 @@ class OnnxRuntimeCudaEngine:
             ort.preload_dlls()  # of NVIDIA's Python packages
         refused: EngineError | None = None
         for settings in self._settings(exact=exact):
+            repeats = "enable_cuda_graph" in settings
             try:
-                session = self._load(folded, model, settings)
-                return self._warm_up(session, shape, repeats="enable_cuda_graph" in settings)
+                with RECORDING.using():
+                    session = self._load(folded, model, settings)
+                with RECORDING.recording() if repeats else nullcontext():
+                    self._records = repeats
+                    return self._warm_up(session, shape, repeats=repeats)
             except EngineError as exc:
                 _log.debug("%s does not run with %s: %s", model.path.name, settings, exc)
                 refused = exc
+            finally:
+                self._records = False
         assert refused is not None
         raise refused
 
