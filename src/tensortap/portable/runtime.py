@@ -411,7 +411,12 @@ class PortableRuntime:
                 batch.request.start(batch.num_slots)
             else:
                 pictures = [frame for frame, _, slot in batch.frames if slot is not None]
-                batch.writing = self.writers.write(batch.request, pictures)
+                try:
+                    batch.writing = self.writers.write(batch.request, pictures)
+                except RuntimeError:
+                    if not self._closed:
+                        raise
+                    return None  # somebody else has just ended the threads
             self._clock.lap("engine start")
         if (trace := tracing.active()) is not None:
             for frame, _, slot in batch.frames:

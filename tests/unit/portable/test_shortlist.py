@@ -225,6 +225,25 @@ def test_engines_pick_and_the_tensor_stays(name: str, batch_size: int, tmp_path:
         np.testing.assert_allclose(one.poses.keypoints, other.poses.keypoints, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["tensorrt", "onnxruntime-cuda"])
+def test_the_same_people_where_threads_write_the_pictures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvidia(monkeypatch, tmp_path / "cache")
+    monkeypatch.setattr("tensortap.portable.threads.usable_cores", lambda: 8)
+    bright = [np.full((96, 160, 3), 60 + 8 * number, np.uint8) for number in range(22)]
+    videos = [write_video(tmp_path / f"{each}.mp4", images=bright) for each in "ab"]
+    model = pose_model(tmp_path / "pose.onnx")
+    arguments: dict[str, Any] = {"batch_size": 4, "precision": "f32", "conf_thres": 0.1}
+    found: dict[str, list[Any]] = {}
+    for engine in (name, "onnxruntime"):
+        with Pipeline(videos, model, engine=engine, **arguments) as pipeline:
+            runtime: Any = pipeline.parts.runtime
+            assert (runtime.writers is not None) == (engine == name)
+            found[engine] = sorted(pipeline, key=lambda result: (result.info.source_id, result.info.index))
+    assert len(found[name]) == 44
+    for one, other in zip(found[name], found["onnxruntime"], strict=True):
+        np.testing.assert_allclose(one.poses.keypoints, other.poses.keypoints, atol=1e-3)
+
+
 def test_nothing_is_picked_for_a_decoder_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_nvidia(monkeypatch, tmp_path / "cache")
     video = write_video(tmp_path / "a.mp4", num_frames=2)

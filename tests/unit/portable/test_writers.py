@@ -31,7 +31,7 @@ class Clip:
 
     def __init__(self, source_id: int, num_frames: int) -> None:
         self.stream = StreamInfo(source_id, f"clip{source_id}")
-        self._frames = iter([picture(source_id, index) for index in range(num_frames)])
+        self._frames = (picture(source_id, index % 50) for index in range(num_frames))
 
     def read(self) -> Frame | None:
         return next(self._frames, None)
@@ -131,6 +131,13 @@ def test_the_next_frame_is_inferred_in_place_of_one_that_cannot_be_written() -> 
     found = frames_of(run([broken_clip(30, 0, pixels=NO_PICTURE)], Showing(2), 2, interval=2))
     assert len(found) == 29
     assert 9 <= sum(bool(frame.tensors) for frame in found) <= 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_can_be_ended_by_another_thread(seed: int) -> None:
+    runtime = run([Clip(0, 10_000), Clip(1, 10_000)], Showing(2), 3)
+    threading.Timer(0.01 + 0.004 * seed, runtime.close).start()
+    assert len(frames_of(runtime)) < 20_000
 
 
 class Camera(Clip):
