@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
 
 from tensortap.batches import Shortlist
 from tensortap.config import Settings
@@ -58,13 +59,10 @@ def create_engine(
             threads=settings.threads,
             # Engines of installed packages need not know of these.
             **taken_by(
-                engine_class,
-                {
-                    "mode": mode,
-                    "streams": settings.engine_streams or (tuned.engine_streams if tuned else None),
-                    "shortlist": shortlist,
-                },
+                engine_class, {"mode": mode, "streams": settings.engine_streams or (tuned.engine_streams if tuned else None)}
             ),
+            # Those that take anything may pass it on to one that does not.
+            **({"shortlist": shortlist} if "shortlist" in signature(engine_class).parameters else {}),
         )
         return engine
 
