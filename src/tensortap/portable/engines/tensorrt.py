@@ -14,7 +14,7 @@ from tensortap.batches import Shortlist, Shortlisted, TensorBatch
 from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat, read_only
 from tensortap.portable.engines.fold import PICKED_ANCHORS, PICKED_VALUES, WIDENED
-from tensortap.portable.engines.gpu import Event, Gpu, find_gpu
+from tensortap.portable.engines.gpu import RECORDING, Event, Gpu, find_gpu
 from tensortap.portable.engines.tensorrt_build import TensorRtLog, engine_for
 from tensortap.portable.model import ModelInfo
 from tensortap.portable.threads import Mode
@@ -67,6 +67,10 @@ class TensorRtRequest:
             EngineError: TensorRT refuses.
         """
         self._num_frames = num_frames
+        with RECORDING.using():
+            self._launch(num_frames)
+
+    def _launch(self, num_frames: int) -> None:
         try:
             self._engine.gpu.make_current()  # the caller may be a thread that writes pictures
             self._shape_for(num_frames if self._engine.dynamic else self._engine.batch_size)
@@ -83,7 +87,7 @@ class TensorRtRequest:
     def done(self) -> bool:
         """Whether the result is there, or an error."""
         try:
-            return self._event is not None and self._event.done()
+            return self._event is not None and _done(self._event)
         except RuntimeError:
             return True  # wait() says what happened
 
@@ -140,12 +144,17 @@ class TensorRtRequest:
     def _wait_for(event: Event) -> None:
         deadline = time.monotonic() + _WATCHDOG_SECONDS
         try:
-            while not event.done():  # a wait inside CUDA could not be interrupted
+            while not _done(event):  # a wait inside CUDA could not be interrupted
                 if time.monotonic() > deadline:
                     raise EngineError(f"TensorRT has given no result for {_WATCHDOG_SECONDS:.0f} s.")
                 time.sleep(_POLL_SECONDS)
         except RuntimeError as exc:
             raise EngineError(f"TensorRT failed during inference: {exc}") from exc
+
+
+def _done(event: Event) -> bool:
+    with RECORDING.using():
+        return event.done()
 
 
 class TensorRtEngine:
