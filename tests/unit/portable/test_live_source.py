@@ -254,11 +254,17 @@ def test_a_wrong_password_is_not_tried_every_second(monkeypatch: pytest.MonkeyPa
     assert camera.source.read() is None
 
 
-def test_a_fault_of_ours_is_not_taken_for_the_cameras() -> None:
-    camera = Camera(lambda: Script(1, ZeroDivisionError("a bug")))
-    camera.read(1)
-    with pytest.raises(ZeroDivisionError):
-        camera.read(1)
+def test_what_nobody_expected_is_told_and_the_camera_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    bug = ZeroDivisionError("a bug with rtsp://me:secret@10.0.0.1/x")
+    camera = Camera(lambda: Script(1, bug), lambda: bug, lambda: Script(2, silence()))
+    assert len(camera.read(3)) == 3
+    [offline] = [event for event in camera.events if event.state is StreamState.OFFLINE]
+    assert offline.reason == "ZeroDivisionError: a bug with rtsp://***@10.0.0.1/x"
+    assert "Traceback" in caplog.text
+    assert "tensortap-door failed in a way that nobody expected" in caplog.text
+    assert "secret" not in caplog.text
+    camera.source.close()
+    assert camera.source.read() is None
 
 
 def test_closing_ends_a_read_that_waits() -> None:

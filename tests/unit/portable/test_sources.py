@@ -22,6 +22,7 @@ import pytest
 
 from media import picture, rotate_by_metadata, write_audio, write_image, write_video
 from tensortap.errors import SourceError
+from tensortap.portable.sources.connection import FfmpegConnection, LiveSettings, Seen
 from tensortap.portable.sources.images import ImageSource
 from tensortap.portable.sources.inputs import find_inputs
 from tensortap.portable.sources.video import VideoSource
@@ -178,6 +179,23 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
     ]:
         with pytest.raises(SourceError, match=message):
             open_video(tmp_path / name)
+
+
+def unknown_codec(path: Path) -> Path:
+    """A video of which nobody knows the codec."""
+    video = write_video(path, codec="mpeg4").read_bytes()
+    assert b"V_MPEG4/ISO/ASP" in video
+    path.write_bytes(video.replace(b"V_MPEG4/ISO/ASP", b"V_WHATEVER/ELSE"))
+    return path
+
+
+def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
+    path = unknown_codec(tmp_path / "a.mkv")
+    with pytest.raises(SourceError, match=r"a\.mkv has a video of a codec that FFmpeg does not know"):
+        open_video(path)
+    # A camera's session description may be damaged on its way.
+    with pytest.raises(SourceError, match="it has a video of a codec that FFmpeg does not know"):
+        FfmpegConnection(str(path), LiveSettings(), Seen())
 
 
 def test_unreachable_urls_name_the_problem_but_no_password() -> None:

@@ -132,12 +132,12 @@ class FfmpegConnection:
             raise SourceError(why(exc)) from exc
         try:
             self._video = picture_stream(self._container, "it")
-        except SourceError:
+            # One thread, because with more FFmpeg holds frames back.
+            self._video.thread_type, self._video.thread_count = "SLICE", 1
+            self._video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+        except BaseException:
             self._container.close()
             raise
-        # One thread, because with more FFmpeg holds frames back.
-        self._video.thread_type, self._video.thread_count = "SLICE", 1
-        self._video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
         rate = self._video.average_rate or self._video.guessed_rate
         self.frame_rate = float(rate) if rate and 0.1 <= rate <= 240 else None
         self._has_times = self._container.format.name not in _WITHOUT_TIMES

@@ -17,10 +17,12 @@ def picture_stream(container: av.container.InputContainer, location: str) -> av.
     """The first stream of pictures that is no cover of an album.
 
     Raises:
-        SourceError: there is none; says what there is instead.
+        SourceError: there is none, and what there is instead; or nobody can decode it.
     """
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise SourceError(f"{location} has a video of a codec that FFmpeg does not know or was built without.")
             return stream
     kinds = " and ".join(sorted({stream.type for stream in container.streams})) or "no streams at all"
     raise SourceError(f"{location} has no video in it, only {kinds}.")

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from tensortap.portable.sources.connection import (
     check_location,
 )
 from tensortap.portable.sources.ffmpeg import upright_size
+from tensortap.text import redact
 from tensortap.types import Frame, FrameInfo, StreamEvent, StreamInfo, StreamState
 
 _log = logging.getLogger(__name__)
@@ -180,9 +182,7 @@ class LiveSource:
         """A connection is over, or given up: say so, and pause before the next."""
         self._attempt = None
         now = time.monotonic()
-        error, reason = attempt.give_up()
-        if error is not None:
-            raise error
+        reason = attempt.give_up()
         self._damaged += attempt.damaged
         if attempt.is_alive():
             self._given_up.append(attempt)
@@ -251,7 +251,6 @@ class _Attempt:
         self._connection: Connection | None = None
         self._over = self._given_up = False
         self._reason: str | None = None
-        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -282,13 +281,13 @@ class _Attempt:
             self._changed.notify_all()
             return picture
 
-    def give_up(self) -> tuple[BaseException | None, str | None]:
-        """Want no more of it. The fault of ours that ended it, and the reason for which it ended itself, if it did."""
+    def give_up(self) -> str | None:
+        """Want no more of it. The reason for which it ended itself, if it did."""
         with self._changed:
             self._given_up = True
             self._pictures.clear()
             self._changed.notify_all()
-            return self._error, self._reason
+            return self._reason
 
     def _stopped(self) -> bool:
         return self._given_up or self._closed()
@@ -310,8 +309,10 @@ class _Attempt:
         except SourceError as exc:
             reason = str(exc)
             self.refused = isinstance(exc, RefusedError)
-        except BaseException as exc:  # a fault of ours: whoever reads raises it
-            self._error = exc
+        except Exception as exc:  # of ours, or of PyAV with what nobody expected: a camera that nobody can visit is tried again
+            told = redact("".join(traceback.format_exception(exc)))
+            _log.error("%s failed in a way that nobody expected; please report it:\n%s", self._thread.name, told)
+            reason = redact(f"{type(exc).__name__}: {exc}")
         with self._changed:
             self._over = True
             self._reason = reason
