@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from inspect import signature
 
 from tensortap.batches import Shortlist
 from tensortap.config import Settings
 from tensortap.errors import EngineError, MissingDependencyError, UsageError
 from tensortap.geometry import rectangle
-from tensortap.loading import taken_by
+from tensortap.loading import names_parameter, taken_by
 from tensortap.portable.engines.auto import first_that_loads
 from tensortap.portable.engines.base import Engine, InputFormat
 from tensortap.portable.engines.gpu import nvidia_gpu_here
@@ -62,7 +61,7 @@ def create_engine(
                 engine_class, {"mode": mode, "streams": settings.engine_streams or (tuned.engine_streams if tuned else None)}
             ),
             # Those that take anything may pass it on to one that does not.
-            **({"shortlist": shortlist} if "shortlist" in signature(engine_class).parameters else {}),
+            **({"shortlist": shortlist} if names_parameter(engine_class, "shortlist") else {}),
         )
         return engine
 

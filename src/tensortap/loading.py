@@ -73,6 +73,14 @@ def import_meanwhile(module: str) -> None:
     threading.Thread(target=load, name="tensortap-import").start()
 
 
+def names_parameter(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function or a class takes an argument by this very name, not among any others."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # written in C
+        return False
+
+
 def taken_by(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the offered arguments that a function or a class takes by name."""
     try:

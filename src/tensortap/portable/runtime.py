@@ -281,7 +281,8 @@ class PortableRuntime:
             self._closed = True
             sources, threads = list(self.sources), dict(self._threads)
             leaving = self._leaving
-        self._held.close()
+            held, self._held = self._held, ExitStack()
+        held.close()
         self._mux.close()
         for source in sources:
             if source.stream.is_live or source.stream.source_id not in threads:
@@ -407,16 +408,16 @@ class PortableRuntime:
             idle.appendleft(batch.request)
             batch.request = None
         if batch.request is not None:
-            if self.writers is None:
-                batch.request.start(batch.num_slots)
-            else:
-                pictures = [frame for frame, _, slot in batch.frames if slot is not None]
-                try:
+            try:
+                if self.writers is None:
+                    batch.request.start(batch.num_slots)
+                else:
+                    pictures = [frame for frame, _, slot in batch.frames if slot is not None]
                     batch.writing = self.writers.write(batch.request, pictures)
-                except RuntimeError:
-                    if not self._closed:
-                        raise
-                    return None  # somebody else has just ended the threads
+            except RuntimeError:
+                if not self._closed:
+                    raise
+                return None  # somebody else has just ended the threads
             self._clock.lap("engine start")
         if (trace := tracing.active()) is not None:
             for frame, _, slot in batch.frames:

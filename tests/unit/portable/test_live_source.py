@@ -261,8 +261,9 @@ def test_what_nobody_expected_is_told_and_the_camera_comes_back(caplog: pytest.L
     [offline] = [event for event in camera.events if event.state is StreamState.OFFLINE]
     assert offline.reason == "ZeroDivisionError: a bug with rtsp://***@10.0.0.1/x"
     assert "Traceback" in caplog.text
-    assert "tensortap-door failed in a way that nobody expected" in caplog.text
+    assert "door failed in a way that nobody expected" in caplog.text
     assert "secret" not in caplog.text
+    assert caplog.text.count("nobody expected") == 1, "the same again says nothing new"
     camera.source.close()
     assert camera.source.read() is None
 

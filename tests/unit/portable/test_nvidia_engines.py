@@ -5,10 +5,12 @@ Neither is here: `fake_tensorrt` and ONNX Runtime's CPU provider stand for them.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import threading
 import time
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -413,6 +415,64 @@ def test_recordings_and_uses_take_turns() -> None:
     for thread in (first, recorder, late):
         thread.join(10)
     assert order == ["first", "recorded", "late"]
+
+
+def test_who_gives_up_waiting_to_record_lets_others_go_on() -> None:
+    recording = gpus._Recording()
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with recording.using():
+        recorder: Any = recording.recording()
+        wait_for, recording._changed.wait_for = recording._changed.wait_for, lambda told: interrupted() if not told() else True  # type: ignore[method-assign]
+        thread_free = gpus.threading.local()
+        thread_free.uses = False
+        recording._mine = thread_free  # as seen by another thread
+        with pytest.raises(KeyboardInterrupt):
+            recorder.__enter__()
+        recording._changed.wait_for = wait_for  # type: ignore[method-assign]
+    with recording.using():
+        assert not recording._records
+
+
+def test_who_uses_the_gpu_may_use_it_meanwhile() -> None:
+    recording = gpus._Recording()
+    recorder = threading.Thread(target=lambda: recording.recording().__enter__())
+    with recording.using():
+        recorder.start()
+        while not recording._records:
+            time.sleep(0.001)
+        with recording.using():
+            pass
+        assert recording._users == 1
+    recorder.join(10)
+    assert not recorder.is_alive()
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_was_tried_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("tensortap.portable.engines.onnxruntime_cuda")
+    run = module.OnnxRuntimeCudaRequest._run
+    sessions: list[Any] = []
+    alive: list[int] = []
+
+    def fail(self: Any) -> Any:
+        if self._engine.session not in [each() for each in sessions]:
+            sessions.append(weakref.ref(self._engine.session))
+            alive.append(sum(each() is not None for each in sessions))
+        if self._engine.repeats:
+            raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+        return run(self)
+
+    monkeypatch.setattr(module.OnnxRuntimeCudaRequest, "_run", fail)
+    Refusing(monkeypatch)
+    gc.disable()
+    try:
+        make(pose_model(tmp_path / "pose.onnx"), "onnxruntime-cuda").close()
+    finally:
+        gc.enable()
+    assert alive == [1, 1, 1]
 
 
 @pytest.mark.usefixtures("gpu")

@@ -15,7 +15,7 @@ from gpus import HostGpu
 from media import write_video
 from models import pose_model
 from nvidia import fake_nvidia
-from tensortap import Pipeline
+from tensortap import Pipeline, registry
 from tensortap.batches import Shortlist, Shortlisted, TensorBatch
 from tensortap.config import Settings
 from tensortap.decode.yolo_pose import YoloPoseDecoder
@@ -192,6 +192,46 @@ def test_added_to_a_model_that_is_fixed_and_halved(tmp_path: Path, half: bool) -
     whole, values, anchors = session.run(None, {"tensortap_input": images})
     np.testing.assert_array_equal(values, np.take_along_axis(whole, anchors[:, None, :], axis=2))
     assert (np.diff(values[:, 4], axis=1) <= 0).all()
+
+
+def test_a_batch_that_only_the_picture_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as the file says: a reshape hides how many frames come out."""
+    fake_nvidia(monkeypatch, tmp_path / "cache")
+    path = pose_model(tmp_path / "pose.onnx")
+    proto = onnx.load(path)
+    output = proto.graph.output[0]
+    for node in proto.graph.node:
+        node.output[:] = ["own_whole" if each == "output0" else each for each in node.output]
+    proto.graph.node.extend(
+        [
+            helper.make_node("Shape", ["own_whole"], ["own_sizes"]),
+            helper.make_node("ReduceMax", ["own_whole"], ["own_most"], keepdims=0),
+            helper.make_node("Mul", ["own_most", "own_zero"], ["own_nothing"]),
+            helper.make_node("Cast", ["own_nothing"], ["own_nothing_whole"], to=TensorProto.INT64),
+            helper.make_node("Add", ["own_sizes", "own_nothing_whole"], ["own_same_sizes"]),
+            helper.make_node("Reshape", ["own_whole", "own_same_sizes"], ["output0"]),
+        ]
+    )
+    proto.graph.initializer.append(helper.make_tensor("own_zero", TensorProto.FLOAT, [], [0.0]))
+    del output.type.tensor_type.shape.dim[:]
+    for size in ("batch", 56, 64):
+        dim = output.type.tensor_type.shape.dim.add()
+        dim.dim_param, dim.dim_value = (size, 0) if isinstance(size, str) else ("", size)
+        if isinstance(size, str):
+            dim.dim_param = size
+    onnx.save(proto, path)
+    engine_class = registry.load("engine", registry.ENGINES, "onnxruntime-cuda")
+    engine = engine_class(
+        read_model(path), InputFormat(), network_wh=(64, 64), batch_size=2, shortlist=Shortlist("output0", 1, size=20)
+    )
+    assert not engine.sized
+    engine.requests[0].start(2)
+    batch = engine.requests[0].wait()
+    np.testing.assert_array_equal(
+        batch.shortlisted["output0"].values,
+        np.take_along_axis(batch["output0"], batch.shortlisted["output0"].anchors[:, None], axis=2),
+    )
+    engine.close()
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "onnxruntime-cuda"])

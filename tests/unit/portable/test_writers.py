@@ -6,13 +6,19 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from models import pose_model
+from nvidia import fake_nvidia
+from tensortap import registry
 from tensortap.errors import EngineError
+from tensortap.portable.engines.base import InputFormat
 from tensortap.portable.engines.replay import ReplayEngine, ReplayRequest
+from tensortap.portable.model import read_model
 from tensortap.portable.pixels import BgrPixels
 from tensortap.portable.preprocess import Preprocessor
 from tensortap.portable.runtime import PortableRuntime
@@ -133,11 +139,25 @@ def test_the_next_frame_is_inferred_in_place_of_one_that_cannot_be_written() -> 
     assert 9 <= sum(bool(frame.tensors) for frame in found) <= 10
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_run_can_be_ended_by_another_thread(seed: int) -> None:
-    runtime = run([Clip(0, 10_000), Clip(1, 10_000)], Showing(2), 3)
-    threading.Timer(0.01 + 0.004 * seed, runtime.close).start()
-    assert len(frames_of(runtime)) < 20_000
+@pytest.mark.parametrize("writers", [0, 3])
+@pytest.mark.parametrize("engine", ["showing", "onnxruntime", "openvino", "onnxruntime-cuda"])
+def test_a_run_can_be_ended_by_another_thread(
+    engine: str, writers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "onnxruntime-cuda":
+        fake_nvidia(monkeypatch, tmp_path / "cache")
+    elif engine != "showing":
+        pytest.importorskip(engine)
+    model = read_model(pose_model(tmp_path / "pose.onnx", size=None))
+    for number in range(6):
+        if engine == "showing":
+            made: Any = Showing(2)
+        else:
+            made = registry.load("engine", registry.ENGINES, engine)(model, InputFormat(), network_wh=(64, 64), batch_size=2)
+        preprocessor = Preprocessor(made.requests[0].images.shape[2:0:-1], "ultralytics")
+        runtime = PortableRuntime([Clip(0, 10_000), Clip(1, 10_000)], made, preprocessor, writing_threads=writers)
+        threading.Timer(0.01 + 0.004 * number, runtime.close).start()
+        assert len(frames_of(runtime)) < 20_000
 
 
 class Camera(Clip):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tensortap.errors import EngineError
 from tensortap.portable.engines.base import InputFormat
 from tensortap.portable.model import ImageInput, ModelInfo, image_input
 
+_log = logging.getLogger(__name__)
 _PREFIX = "tensortap_input"
 WIDENED = "tensortap_output_"
 """What the names of outputs begin with that were bfloat16."""
@@ -71,14 +73,22 @@ def with_shortlist(folded: bytes, shortlist: Shortlist) -> bytes | None:
     `None` where that cannot be added: nothing is known of how many anchors there are, or they are of another type than floats.
     """
     proto = onnx.load_from_string(folded)
-    graph = shape_inference.infer_shapes(proto, data_prop=True).graph
+    try:
+        graph = shape_inference.infer_shapes(proto, data_prop=True).graph
+    except Exception as exc:  # too large, or of operators that it does not know
+        _log.debug("no shapes: %s", exc)
+        return None
     output = next((each for each in graph.output if each.name == shortlist.output), None)
     opset = max((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), default=0)
     if output is None or opset < _OLDEST_OPSET:
         return None
     element, dims = output.type.tensor_type.elem_type, output.type.tensor_type.shape.dim
     rows, anchors = (2, 1) if shortlist.transposed else (1, 2)
-    if len(dims) != 3 or not dims[anchors].dim_value or element not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+    if (
+        len(dims) != 3
+        or not (dims[anchors].dim_value and dims[rows].dim_value)
+        or element not in (TensorProto.FLOAT, TensorProto.FLOAT16)
+    ):
         return None
     size, num_rows = min(shortlist.size, dims[anchors].dim_value), dims[rows].dim_value
     picking = _Nodes("tensortap_shortlist")
@@ -115,7 +125,10 @@ def with_shortlist(folded: bytes, shortlist: Shortlist) -> bytes | None:
     batch = dims[0].dim_value or dims[0].dim_param or None
     proto.graph.output.append(helper.make_tensor_value_info(PICKED_VALUES, element, [batch, num_rows, size]))
     proto.graph.output.append(helper.make_tensor_value_info(PICKED_ANCHORS, TensorProto.INT64, [batch, size]))
-    added: bytes = proto.SerializeToString()
+    try:
+        added: bytes = proto.SerializeToString()
+    except ValueError:  # larger than 2 GB by now
+        return None
     return added
 
 

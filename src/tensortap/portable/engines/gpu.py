@@ -101,16 +101,23 @@ class _Recording:
         self._changed = threading.Condition()
         self._users = 0
         self._records = False
+        self._mine = threading.local()
+        """Whether this thread is using it already."""
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """Work on a GPU, of whichever engine. Not to be entered twice by a thread."""
+        """Work on a GPU, of whichever engine."""
+        if getattr(self._mine, "uses", False):  # to wait for the one who waits for it would last for ever
+            yield
+            return
         with self._changed:
             self._changed.wait_for(lambda: not self._records)
             self._users += 1
+        self._mine.uses = True
         try:
             yield
         finally:
+            self._mine.uses = False
             with self._changed:
                 self._users -= 1
                 if not self._users:
@@ -122,8 +129,9 @@ class _Recording:
         with self._changed:
             self._changed.wait_for(lambda: not self._records)
             self._records = True  # nobody else begins
-            self._changed.wait_for(lambda: not self._users)
         try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._users)
             yield
         finally:
             with self._changed:

@@ -142,7 +142,7 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         """Wait for what is in flight and end the worker threads."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._workers.shutdown(wait=True)
 
     def _run(self, images: np.ndarray) -> list[np.ndarray]:
         outputs: list[Any] = self._session.run(self._fetched, {self._input_name: images})

@@ -46,20 +46,23 @@ class OnnxRuntimeCudaRequest:
     Outputs of a known size are kept as well, so that CUDA can record what one batch launches and repeat it for the others.
     """
 
-    def __init__(self, engine: OnnxRuntimeCudaEngine, shape: tuple[int, ...], number: int) -> None:
+    def __init__(self, engine: OnnxRuntimeCudaEngine, shape: tuple[int, ...]) -> None:
         self.images = engine.pinned(shape)
         self._engine = engine
         self._input = engine.on_device(shape, np.uint8)
         self._binding = engine.session.io_binding()
         self._binding.bind_ortvalue_input(engine.input_name, self._input)
-        self._options = ort.RunOptions()
-        self._options.add_run_config_entry("gpu_graph_id", str(number) if engine.repeats else _NO_GRAPH)
+        self._options = _options(_NO_GRAPH)
         for name, (size, dtype) in zip(engine.fetched, engine.sizes, strict=True):
             if engine.sized:
                 self._binding.bind_ortvalue_output(name, engine.on_device(size, dtype))
         self._shortlist = engine.shortlist_copier()
         self._result: Future[_Result] | None = None
         self._num_frames = 0
+
+    def repeat_as(self, number: int) -> None:
+        """Record the next run under this number, and repeat it from then on."""
+        self._options = _options(str(number))
 
     def start(self, num_frames: int) -> None:
         """Begin inference. A batch that is not full runs with whatever the rest of it holds: CUDA looks for the fastest
@@ -102,6 +105,12 @@ class OnnxRuntimeCudaRequest:
         values = self._binding.get_outputs()
         picked = self._shortlist.copy(*values[-2:]) if self._shortlist else None
         return dict(zip(engine.output_names, values, strict=False)), picked
+
+
+def _options(graph: str) -> Any:
+    options = ort.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", graph)
+    return options
 
 
 class _ShortlistCopier:
@@ -198,6 +207,7 @@ class OnnxRuntimeCudaEngine:
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="tensortap-onnxruntime-cuda-graphs")
         """Runs what CUDA repeats: ONNX Runtime keeps what is recorded for the thread that recorded it."""
         self.requests: Sequence[OnnxRuntimeCudaRequest] = []
+        self.session: Any = None
         self._batch_axis: BatchAxis | None = None
         self._records = False
         """Whether this is what nobody else uses the GPU for."""
@@ -211,7 +221,7 @@ class OnnxRuntimeCudaEngine:
 
     def close(self) -> None:
         """Wait for what is in flight and end the worker threads."""
-        self.workers.shutdown(wait=True, cancel_futures=True)
+        self.workers.shutdown(wait=True)
         self._runner.shutdown(wait=True)
 
     def run(self, binding: Any, options: Any) -> None:
@@ -237,7 +247,10 @@ class OnnxRuntimeCudaEngine:
 
     def shortlist_copier(self) -> _ShortlistCopier | None:
         """For one request; `None` where nothing is picked."""
-        return _ShortlistCopier(self._gpu, self.sizes[-2:]) if self._gpu and self._shortlisted else None
+        if self._gpu is None or self._shortlisted is None:
+            return None
+        # Batches are always full, whatever the model says of this axis.
+        return _ShortlistCopier(self._gpu, [((self.batch_size, *size[1:]), dtype) for size, dtype in self.sizes[-2:]])
 
     def split(self, values: Mapping[str, Any], picked: Shortlisted | None, num_frames: int) -> Mapping[str, np.ndarray]:
         """The frames of a batch; on the device where there are arrays for it, else copied."""
@@ -276,18 +289,14 @@ class OnnxRuntimeCudaEngine:
             ort.preload_dlls()  # of NVIDIA's Python packages
         refused: EngineError | None = None
         for settings in self._settings(exact=exact):
-            repeats = "enable_cuda_graph" in settings
             try:
                 with RECORDING.using():
-                    session = self._load(folded, model, settings)
-                with RECORDING.recording() if repeats else nullcontext():
-                    self._records = repeats
-                    return self._warm_up(session, shape, repeats=repeats)
+                    self.session = self._load(folded, model, settings)
+                return self._warm_up(shape, repeats="enable_cuda_graph" in settings)
             except EngineError as exc:
-                _log.debug("%s does not run with %s: %s", model.path.name, settings, exc)
-                refused = exc
-            finally:
-                self._records = False
+                _log.info("%s does not run with %s: %s", model.path.name, settings, exc)
+                refused = EngineError(str(exc))  # without what its traceback keeps on the GPU
+            self.requests, self.session = [], None
         assert refused is not None
         raise refused
 
@@ -326,11 +335,10 @@ class OnnxRuntimeCudaEngine:
         except (MissingDependencyError, EngineError):
             return None
 
-    def _warm_up(self, session: Any, shape: tuple[int, ...], *, repeats: bool) -> dict[str, tuple[int, ...]]:
-        """Make the requests and run them, one after the other: what CUDA records must be all that it does meanwhile."""
-        self.session = session
-        self.input_name = session.get_inputs()[0].name
-        outputs = session.get_outputs()
+    def _warm_up(self, shape: tuple[int, ...], *, repeats: bool) -> dict[str, tuple[int, ...]]:
+        """Make the requests and run them."""
+        self.input_name = self.session.get_inputs()[0].name
+        outputs = self.session.get_outputs()
         self.fetched = [output.name for output in outputs]
         self.sizes = [(output.shape, _NUMPY_TYPES[output.type]) for output in outputs]
         """Shape and type of what is fetched; axes that only the picture decides have names instead of sizes."""
@@ -339,14 +347,29 @@ class OnnxRuntimeCudaEngine:
         self.sized = all(size and all(isinstance(side, int) for side in size) for size, _ in self.sizes)
         self.repeats = repeats and self.sized
         self._batch_axis = None
-        self.requests = [OnnxRuntimeCudaRequest(self, shape, number) for number in range(self.streams + 1)]
-        batch: Mapping[str, np.ndarray] = {}
+        with RECORDING.using():
+            self.requests = [OnnxRuntimeCudaRequest(self, shape) for _ in range(self.streams + 1)]
+        # Once without: cuDNN looks for the fastest convolutions, which takes longest.
         for request in self.requests:
-            for _ in range(_RUNS_TO_RECORD if self.repeats else 1):
-                request.start(self.batch_size)
-                batch = request.wait()
+            request.start(self.batch_size)
+            batch = request.wait()
+        if self.repeats:
+            with RECORDING.recording():
+                self._record()
         arrays = batch.arrays if isinstance(batch, TensorBatch) else batch
         return {name: tuple(array.shape[1:]) for name, array in arrays.items()}
+
+    def _record(self) -> None:
+        """One after the other: what CUDA records must be all that it does meanwhile."""
+        self._records = True
+        try:
+            for number, request in enumerate(self.requests):
+                request.repeat_as(number)
+                for _ in range(_RUNS_TO_RECORD):
+                    request.start(self.batch_size)
+                    request.wait()
+        finally:
+            self._records = False
 
 
 class _Shaped:

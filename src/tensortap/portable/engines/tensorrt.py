@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,12 @@ class TensorRtRequest:
         if self._engine.shortlisted is not None:
             values, anchors = (read_only(self._frames(self._pinned[name])) for name in self._engine.picked_names)
             shortlisted[self._engine.shortlisted] = Shortlisted(anchors, values)
-        return TensorBatch(arrays, self._on_host, self._engine.gpu.computing, shortlisted)
+        return TensorBatch(arrays, self._on_host, self._computing, shortlisted)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with RECORDING.using(), self._engine.gpu.computing():
+            yield
 
     def finish(self) -> None:
         """Wait for a result that nobody wants any more."""
@@ -118,8 +124,10 @@ class TensorRtRequest:
         self._engine.read(name)
         if name not in self._copied:
             try:
-                self._stream.download(self._outputs[name], self._pinned[name])
-                self._wait_for(self._stream.record())
+                with RECORDING.using():
+                    self._stream.download(self._outputs[name], self._pinned[name])
+                    event = self._stream.record()
+                self._wait_for(event)
             except RuntimeError as exc:
                 raise EngineError(f"Output {name!r} could not be copied from the GPU: {exc}") from exc
             self._copied.add(name)
@@ -223,7 +231,8 @@ class TensorRtEngine:
         self._unread = dict.fromkeys(self.output_names, _WANTED_BATCHES)
         """Output name -> batches since it was last read on the host."""
         shape = (batch_size, network_wh[1], network_wh[0], 3)
-        self.requests = [TensorRtRequest(self, self._context(), self.gpu, shape) for _ in range(self.streams + 1)]
+        with RECORDING.using():
+            self.requests = [TensorRtRequest(self, self._context(), self.gpu, shape) for _ in range(self.streams + 1)]
         self.outputs = self._warm_up()
 
     def close(self) -> None:

@@ -135,15 +135,15 @@ class FfmpegConnection:
             # One thread, because with more FFmpeg holds frames back.
             self._video.thread_type, self._video.thread_count = "SLICE", 1
             self._video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+            rate = self._video.average_rate or self._video.guessed_rate
+            self.frame_rate = float(rate) if rate and 0.1 <= rate <= 240 else None
+            self._has_times = self._container.format.name not in _WITHOUT_TIMES
+            self._in_segments = self._container.format.name == "hls"
+            codec = self._video.codec_context.name
+            self._holds_back = self._container.format.name in _HELD_BACK and codec in ("h264", "hevc")
         except BaseException:
             self._container.close()
             raise
-        rate = self._video.average_rate or self._video.guessed_rate
-        self.frame_rate = float(rate) if rate and 0.1 <= rate <= 240 else None
-        self._has_times = self._container.format.name not in _WITHOUT_TIMES
-        self._in_segments = self._container.format.name == "hls"
-        codec = self._video.codec_context.name
-        self._holds_back = self._container.format.name in _HELD_BACK and codec in ("h264", "hevc")
 
     def pictures(self) -> Iterator[Picture | None]:
         """Pictures as they come; see `Connection`."""

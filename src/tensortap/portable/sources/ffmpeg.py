@@ -19,11 +19,12 @@ def picture_stream(container: av.container.InputContainer, location: str) -> av.
     Raises:
         SourceError: there is none, and what there is instead; or nobody can decode it.
     """
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise SourceError(f"{location} has a video of a codec that FFmpeg does not know or was built without.")
+    pictures = [each for each in container.streams.video if not each.disposition & av.stream.Disposition.attached_pic]
+    for stream in pictures:
+        if stream.codec_context is not None:
             return stream
+    if pictures:
+        raise SourceError(f"{location} has a video of a codec that FFmpeg does not know or was built without.")
     kinds = " and ".join(sorted({stream.type for stream in container.streams})) or "no streams at all"
     raise SourceError(f"{location} has no video in it, only {kinds}.")
 

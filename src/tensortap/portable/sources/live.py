@@ -78,6 +78,8 @@ class LiveSource:
         seen = Seen()
         self._connect = connect or (lambda: FfmpegConnection(location, self.settings, seen))
         self._listener: Callable[[StreamEvent], object] = lambda event: None
+        self._location = location
+        self._latest_fault = ""
         self._changed = threading.Condition()
         self._closed = False
         self._attempt: _Attempt | None = None
@@ -183,6 +185,8 @@ class LiveSource:
         self._attempt = None
         now = time.monotonic()
         reason = attempt.give_up()
+        if attempt.fault:
+            reason = self._told(attempt.fault, reason or "")
         self._damaged += attempt.damaged
         if attempt.is_alive():
             self._given_up.append(attempt)
@@ -203,6 +207,15 @@ class LiveSource:
         pause = max(self._pause_seconds, _REFUSED_SECONDS) if attempt.refused else self._pause_seconds
         # Spread, so that cameras that went down together are not all asked again at once.
         self._sleep(pause * random.uniform(0.5, 1.0))
+
+    def _told(self, fault: str, reason: str) -> str:
+        """Log a fault that nobody expected, once as long as it stays the same. Returns the reason as it may be shown."""
+        fault, reason = (redact(text.replace(self._location, redact(self._location))) for text in (fault, reason))
+        level = logging.DEBUG if reason == self._latest_fault else logging.ERROR
+        self._latest_fault = reason
+        name = self.stream.name
+        _log.log(level, "%s failed in a way that nobody expected; please report it:\n%s", name, fault, extra={"stream": name})
+        return reason
 
     def _silence(self, attempt: _Attempt) -> str:
         if attempt.opened is None:
@@ -244,6 +257,8 @@ class _Attempt:
         self.frame_rate: float | None = None
         self.refused = False
         """Whether user name or password were wrong."""
+        self.fault = ""
+        """The traceback of what nobody expected."""
         self._connect = connect
         self._changed = changed
         self._closed = closed
@@ -293,7 +308,7 @@ class _Attempt:
         return self._given_up or self._closed()
 
     def _work(self) -> None:
-        reason = "the connection was ended by the other side"
+        reason = "the connection's thread was ended"
         try:
             self._connection = connection = self._connect()
             try:
@@ -304,19 +319,20 @@ class _Attempt:
                 for picture in connection.pictures():
                     if self._stopped() or (picture is not None and not self._offer(picture)):
                         break
+                reason = "the connection was ended by the other side"
             finally:
                 connection.close()
         except SourceError as exc:
             reason = str(exc)
             self.refused = isinstance(exc, RefusedError)
         except Exception as exc:  # of ours, or of PyAV with what nobody expected: a camera that nobody can visit is tried again
-            told = redact("".join(traceback.format_exception(exc)))
-            _log.error("%s failed in a way that nobody expected; please report it:\n%s", self._thread.name, told)
-            reason = redact(f"{type(exc).__name__}: {exc}")
-        with self._changed:
-            self._over = True
-            self._reason = reason
-            self._changed.notify_all()
+            reason = f"{type(exc).__name__}: {exc}"
+            self.fault = "".join(traceback.format_exception(exc))
+        finally:
+            with self._changed:
+                self._over = True
+                self._reason = reason
+                self._changed.notify_all()
 
     def _offer(self, picture: Picture) -> bool:
         """Hand a picture over, as soon as the one before was taken. False: nobody wants it any more."""
