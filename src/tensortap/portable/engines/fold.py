@@ -177,38 +177,26 @@ def in_half(folded: bytes) -> bytes:
 
 def _conversion(wanted: ImageInput, input_format: InputFormat, cast_first: bool) -> tuple[list[Any], list[Any]]:
     """Nodes and constants from the pictures to the network's own input, which keeps its name."""
-    nodes: list[Any] = []
-    constants: list[Any] = []
+    added = _Nodes(_PREFIX)
     current = _PREFIX
-
-    def add(operator: str, *constant: np.ndarray, **attributes: Any) -> None:
-        nonlocal current
-        name = f"{_PREFIX}_{operator.lower()}"
-        inputs = [current]
-        for value in constant:
-            constants.append(numpy_helper.from_array(value, f"{name}_constant"))
-            inputs.append(f"{name}_constant")
-        nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        current = name
-
     if wanted.dtype in _FLOAT_TYPES and cast_first:
-        add("Cast", to=_FLOAT_TYPES[wanted.dtype])
+        current = added.add("Cast", current, to=_FLOAT_TYPES[wanted.dtype])
     if wanted.layout == "NCHW":
         # As bytes, if possible: a quarter of the memory that moves after the cast.
-        add("Transpose", perm=[0, 3, 1, 2])
+        current = added.add("Transpose", current, perm=[0, 3, 1, 2])
     if wanted.dtype in _FLOAT_TYPES:
         shape = (1, 3, 1, 1) if wanted.layout == "NCHW" else (1, 1, 1, 3)
         dtype = np.dtype(wanted.dtype)
         if not cast_first:
-            add("Cast", to=_FLOAT_TYPES[wanted.dtype])
+            current = added.add("Cast", current, to=_FLOAT_TYPES[wanted.dtype])
         if any(input_format.mean):
-            add("Sub", np.array(input_format.mean, dtype).reshape(shape))
+            current = added.add("Sub", current, np.array(input_format.mean, dtype).reshape(shape))
         scale = np.array(input_format.scale, dtype)
-        add("Mul", scale.reshape(shape) if scale.ndim else scale)
+        current = added.add("Mul", current, scale.reshape(shape) if scale.ndim else scale)
     elif wanted.dtype != "uint8":
         raise EngineError(f"The input {wanted.name!r} is {wanted.dtype}; pictures can be given as float or uint8 only.")
-    nodes.append(helper.make_node("Identity", [current], [wanted.name], name=f"{_PREFIX}_identity"))
-    return nodes, constants
+    added.nodes.append(helper.make_node("Identity", [current], [wanted.name], name=f"{_PREFIX}_identity"))
+    return added.nodes, added.constants
 
 
 def _widened_outputs(graph: Any) -> list[Any]:
