@@ -1,6 +1,6 @@
 """A whole batch of a YOLOv8-pose head decoded at once.
 
-Where the tensors are on a device, candidates alone cross to the host: picked by the engine, which costs nothing more, or else
+Where the tensors are on a device, candidates alone cross to the host: picked by the engine, which costs Python nothing, or else
 by Torch or CuPy. The rest is the same code for all, and best done by a processor: candidates are few, and a GPU that is busy
 with the next batch takes longer to begin each of the fifty steps of NMS than a processor takes for all of them.
 """
@@ -8,7 +8,7 @@ with the next batch takes longer to begin each of the fifty steps of NMS than a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,13 +64,7 @@ def people_on_host(values: np.ndarray, head: Head) -> BatchPeople:
         head: how it is read.
     """
     found = _likely(np, values, head).reshape(-1).nonzero()[0]
-    first, step = _columns(values, head, found)
-    flat = values.reshape(-1)
-
-    def rows(start: int, stop: int, which: Any) -> np.ndarray:
-        return single_precision(flat.take(np.arange(start, stop)[:, None] * step + first[which]))
-
-    return _people(found // _num_anchors(values, head), values[:, 0, 0] == 0, rows, head)
+    return _people(found // _num_anchors(values, head), values[:, 0, 0] == 0, _reading(values, head, found), head)
 
 
 def people_of_batch(values: Any, head: Head) -> BatchPeople:
@@ -104,21 +98,15 @@ def people_of_shortlist(picked: Shortlisted, num_anchors: int, head: Head) -> Ba
         num_anchors: A. A frame of which all P are candidates may have more: the host looks at all of it.
         head: how they are read.
     """
-    values = picked.values
-    _, num_rows, num_picked = values.shape
-    classes = values[:, 4 : 4 + head.num_classes]
-    likely = ~((classes[:, 0] if head.num_classes == 1 else classes.max(axis=1)) <= head.conf_thres)
+    values, head = picked.values, replace(head, transposed=False)
+    num_picked = _num_anchors(values, head)
+    likely = _likely(np, values, head)
     crowded: np.ndarray = likely.all(axis=1) & (num_picked < num_anchors)
     frames, places = likely.nonzero()
     # As they lie in the tensor, so that equal scores come in the order in which they always come.
     order = (frames * num_anchors + picked.anchors[frames, places]).argsort()
     frames, places = frames[order], places[order]
-    flat, first = values.reshape(-1), frames * (num_rows * num_picked) + places
-
-    def rows(start: int, stop: int, which: Any) -> np.ndarray:
-        return single_precision(flat.take(np.arange(start, stop)[:, None] * num_picked + first[which]))
-
-    return _people(frames, values[:, 0, 0] == 0, rows, head, crowded)
+    return _people(frames, values[:, 0, 0] == 0, _reading(values, head, frames * num_picked + places), head, crowded)
 
 
 def to_host(array: Any) -> np.ndarray:
@@ -153,6 +141,17 @@ def _columns(values: Any, head: Head, anchors: Any) -> tuple[Any, int]:
         return anchors * head.num_values, 1
     num_anchors = _num_anchors(values, head)
     return anchors + anchors // num_anchors * ((head.num_values - 1) * num_anchors), num_anchors
+
+
+def _reading(values: np.ndarray, head: Head, anchors: np.ndarray) -> _Rows:
+    """Gathers what is asked for of these anchors, out of a C-contiguous array."""
+    first, step = _columns(values, head, anchors)
+    flat = values.reshape(-1)
+
+    def rows(start: int, stop: int, which: Any) -> np.ndarray:
+        return single_precision(flat.take(np.arange(start, stop)[:, None] * step + first[which]))
+
+    return rows
 
 
 def _people(frames: np.ndarray, silent: np.ndarray, rows: _Rows, head: Head, crowded: np.ndarray | bool = False) -> BatchPeople:

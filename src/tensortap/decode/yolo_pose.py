@@ -109,11 +109,14 @@ class YoloPoseDecoder(PoseDecoder):
                 reach=reach_of(frame.letterbox.network_wh),
                 transposed=self.transposed,
             )
-            with np.errstate(invalid="ignore", over="ignore"), tensors.batch.computing():
+            with np.errstate(invalid="ignore", over="ignore"):
                 if picked is not None:
                     people = people_of_shortlist(picked, array.shape[1 if self.transposed else 2], head)
+                elif on_host:
+                    people = people_on_host(array, head)
                 else:
-                    people = people_on_host(array, head) if on_host else people_of_batch(array, head)
+                    with tensors.batch.computing():
+                        people = people_of_batch(array, head)
             points = self._joined(people.boxes_xyxy, people.keypoints)
             self._place(frame.letterbox, points)
             notes[self] = _Decoded(people, points, frame.letterbox)

@@ -173,11 +173,12 @@ def test_what_a_batch_computes_is_computed_inside_of_what_its_engine_says(to_dev
         yield
         entered.append("out")
 
-    batch = TensorBatch({"output0": to_device(values)}, lambda name: values, computing)
+    array = to_device(values)
+    batch = TensorBatch({"output0": array}, lambda name: values, computing)
     frame, decoder = Frame(FrameInfo(0, "a.mp4", 0, 0, BOX.source_wh), None), YoloPoseDecoder()
     for slot in range(2):
         decoder(TensorFrame(frame, batch.frame(slot), BOX))
-    assert entered == ["in", "out"]
+    assert entered == ([] if isinstance(array, np.ndarray) else ["in", "out"])
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])

@@ -209,9 +209,10 @@ class CupyGpu:
     def stream(self) -> Stream:
         return _CupyStream(self._cupy)
 
-    def computing(self) -> AbstractContextManager[object]:
-        ahead: AbstractContextManager[object] = self._ahead
-        return ahead
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        with RECORDING.using(), self._ahead:
+            yield
 
 
 class _CupyStream:
@@ -273,9 +274,10 @@ class TorchGpu:
     def stream(self) -> Stream:
         return _TorchStream(self._torch)
 
-    def computing(self) -> AbstractContextManager[object]:
-        ahead: AbstractContextManager[object] = self._torch.cuda.stream(self._ahead)
-        return ahead
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        with RECORDING.using(), self._torch.cuda.stream(self._ahead):
+            yield
 
     def _type(self, dtype: Any) -> Any:
         """Torch's name of a NumPy type."""

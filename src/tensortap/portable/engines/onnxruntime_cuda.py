@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -265,11 +265,6 @@ class OnnxRuntimeCudaEngine:
             with RECORDING.using():
                 return axis.split({name: values[name].numpy()}, num_frames)[name]
 
-        @contextmanager
-        def computing() -> Iterator[None]:
-            with RECORDING.using(), gpu.computing():
-                yield
-
         arrays = {
             name: axis.frames(name, gpu.view(value.data_ptr(), tuple(value.shape()), self._types[name], value), num_frames)
             for name, value in values.items()
@@ -277,7 +272,7 @@ class OnnxRuntimeCudaEngine:
         shortlisted = {}
         if picked is not None and self._shortlisted is not None:
             shortlisted[self._shortlisted] = Shortlisted(picked.anchors[:num_frames], picked.values[:num_frames])
-        return TensorBatch(arrays, copy, computing, shortlisted)
+        return TensorBatch(arrays, copy, gpu.computing, shortlisted)
 
     def _started(self, folded: bytes, model: ModelInfo, shape: tuple[int, ...], *, exact: bool) -> dict[str, tuple[int, ...]]:
         """Load the model and run it, in the fastest way that does. Returns the shapes of its outputs.

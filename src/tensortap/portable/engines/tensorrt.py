@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,12 +104,7 @@ class TensorRtRequest:
         if self._engine.shortlisted is not None:
             values, anchors = (read_only(self._frames(self._pinned[name])) for name in self._engine.picked_names)
             shortlisted[self._engine.shortlisted] = Shortlisted(anchors, values)
-        return TensorBatch(arrays, self._on_host, self._computing, shortlisted)
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        with RECORDING.using(), self._engine.gpu.computing():
-            yield
+        return TensorBatch(arrays, self._on_host, self._engine.gpu.computing, shortlisted)
 
     def finish(self) -> None:
         """Wait for a result that nobody wants any more."""
